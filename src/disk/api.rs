@@ -1,0 +1,99 @@
+//! Layer 2.0: the whole contract with the operating system, and thereby the fault model.
+//!
+//! Knows: names, bytes, and what survives a power cut. Does not know: frames, segments, events.
+//! Every implementation ([`RealDisk`](super::RealDisk), [`MemDisk`](super::MemDisk) and the
+//! simulated disk) keeps exactly this text; the simulated one is as nasty as the text allows.
+//!
+//! A `Disk` is one directory. Names are plain file names (no separators), made by
+//! `format/names.rs` from numbers only. Three things are durable independently of each other:
+//! the bytes of a file (per 512-byte sector), the size of a file, and the directory's entries.
+
+use std::fmt::Debug;
+use std::io;
+use std::sync::Arc;
+
+use super::map::Mapped;
+
+/// How a file is opened. No mode ever truncates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Must exist; only reads are allowed.
+    Read,
+    /// Must exist; reads and writes.
+    Write,
+    /// Must not exist; it is created empty with mode 0600, for reads and writes.
+    Create,
+}
+
+/// One directory of files. Shared between threads; every call may run at any time.
+pub trait Disk: Send + Sync + Debug {
+    /// Where this is, for messages only.
+    fn location(&self) -> String;
+
+    /// Makes the directory (mode 0700) and syncs its parent if it is not there; otherwise does nothing.
+    fn create_root(&self) -> io::Result<()>;
+
+    /// The names in the directory, in no order. Names that are not UTF-8 are left out.
+    /// A directory that does not exist is `NotFound`.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Opens a regular file. A symbolic link, FIFO, device or directory under that name is refused
+    /// (`InvalidInput`) without blocking. After `Create` the entry is visible at once but survives
+    /// a power cut only after [`Disk::sync_dir`]; before that it may be there, be missing, or be
+    /// there empty.
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Renames over whatever has the new name, atomically for other processes. Until
+    /// [`Disk::sync_dir`] a power cut may leave the old state or the new, never a mixture of names.
+    /// The renamed file's bytes are only as durable as its own last sync.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes the name. Until [`Disk::sync_dir`] the file may come back.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes every creation, rename and removal that returned before this call durable.
+    fn sync_dir(&self) -> io::Result<()>;
+
+    /// Takes the exclusive lock kept in the file `name` (created if absent), against other
+    /// processes and other openings in this process (also through another path to the same
+    /// directory). Answers `None`, and touches nothing, when somebody else holds it. The lock ends
+    /// when the guard is dropped or the process dies.
+    fn lock(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>>;
+}
+
+/// Held as long as the directory is ours; dropping it gives the lock back.
+pub trait DiskLock: Send + Sync + Debug {}
+
+/// One open file. Reads and writes carry their offset; there is no cursor.
+pub trait DiskFile: Send + Sync + Debug {
+    /// The current size in bytes.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Reads until `buffer` is full or the file ends; answers how many bytes were read.
+    /// Interrupted and short reads are continued. An error says nothing about the bytes.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes`, growing the file if needed (a gap reads as zeros). Interrupted and
+    /// short writes are continued. After an error any part of the range may be old or new. Until a
+    /// sync, a power cut leaves each 512-byte sector of the range old, new, zero or garbage, in any
+    /// combination; bytes outside the range keep their value, also within a shared sector.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Reserves space so that the file is at least `size` bytes long, reading as zeros; fails early
+    /// when the disk is full. Durable after a sync. Never shrinks.
+    fn allocate(&self, size: u64) -> io::Result<()>;
+
+    /// Cuts or extends (with zeros) to `size`. Durable after a sync.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+
+    /// Makes every write to this file that returned before this call durable, and as much of the
+    /// size as reading them back needs. **An error is final**: afterwards the unsynced writes may or
+    /// may not be on disk, reads may show bytes that a power cut takes away, and a second call may
+    /// answer success without having made anything durable. The error may be reported only to one
+    /// of several open descriptions of the file.
+    fn sync(&self) -> io::Result<()>;
+
+    /// The first `length` bytes, read-only and unchanging: mapped, or copied where there is no
+    /// mapping. Only for files that nobody writes any more.
+    fn map(&self, length: u64) -> io::Result<Mapped>;
+}

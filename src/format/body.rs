@@ -1,0 +1,297 @@
+//! Layer 1.3: the body of an event record, laid out so that a reader borrows it without decoding.
+//!
+//! Knows: the layout, and the limits of every part (checked here, once, on the caller's thread).
+//! Does not know: positions and versions, which stand in the record's head.
+//!
+//! ```text
+//!  0  id                16   UUID
+//! 16  schema version    u16
+//! 18  content           u8   0 = binary, 1 = JSON
+//! 19  type length       u8   1 to 255
+//! 20  stream length     u16  1 to 1024
+//! 22  tag count         u8   0 to 64
+//! 23  subject length    u8   0 = no subject
+//! 24  metadata length   u32
+//! 28  stream, type, tags (each: length u8, bytes), subject, metadata, data to the end of the body
+//! ```
+
+use super::bytes::{Put, Take};
+use super::record::{Record, RecordKind, push_record};
+use crate::types::{
+    BodyLayout, ContentType, EVENT_TYPE_MAX, Error, EventRef, Limits, METADATA_MAX, NewEvent,
+    Position, Result, STREAM_NAME_MAX, SUBJECT_MAX, StreamName, TAG_MAX, TAGS_MAX, Timestamp,
+    Version, json,
+};
+
+const FIXED_BYTES: usize = 28;
+
+/// What the writer must know of an encoded event besides its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EventPart {
+    pub id: uuid::Uuid,
+    /// Where the record begins in the batch's buffer.
+    pub start: usize,
+}
+
+/// Checks the event against every limit and lays its record out at the end of `out`.
+pub(crate) fn encode_event(
+    out: &mut Vec<u8>,
+    stream: &StreamName,
+    event: &NewEvent,
+    limits: &Limits,
+) -> Result<EventPart> {
+    let metadata = metadata_of(event)?;
+    check(event, &metadata, limits)?;
+    let part = EventPart { id: event.id, start: out.len() };
+    push_record(out, RecordKind::Event, |out| {
+        out.put(event.id.as_bytes());
+        out.put_u16(event.schema_version);
+        out.put_u8(u8::from(event.content_type == ContentType::Json));
+        out.put_u8(length8(&event.event_type));
+        out.put_u16(u16::try_from(stream.as_str().len()).unwrap_or(u16::MAX));
+        out.put_u8(u8::try_from(event.tags.len()).unwrap_or(u8::MAX));
+        out.put_u8(length8(&event.subject));
+        out.put_u32(u32::try_from(metadata.len()).unwrap_or(u32::MAX));
+        out.put(stream.as_str().as_bytes());
+        out.put(event.event_type.as_bytes());
+        for tag in &event.tags {
+            out.put_u8(length8(tag));
+            out.put(tag.as_bytes());
+        }
+        out.put(event.subject.as_bytes());
+        out.put(&metadata);
+        out.put(&event.data);
+    });
+    Ok(part)
+}
+
+fn length8(text: &str) -> u8 {
+    u8::try_from(text.len()).unwrap_or(u8::MAX)
+}
+
+fn check(event: &NewEvent, metadata: &[u8], limits: &Limits) -> Result<()> {
+    within("event type", event.event_type.len(), 1, EVENT_TYPE_MAX)?;
+    plain("event type", &event.event_type)?;
+    if event.event_type.starts_with('$') {
+        return Err(Error::invalid("event types that begin with $ are the store's own"));
+    }
+    within("event data", event.data.len(), 0, limits.event_data_max)?;
+    within("event metadata", metadata.len(), 0, METADATA_MAX)?;
+    within("tags of an event", event.tags.len(), 0, TAGS_MAX)?;
+    for tag in &event.tags {
+        within("tag", tag.len(), 1, TAG_MAX)?;
+        plain("tag", tag)?;
+    }
+    within("subject", event.subject.len(), 0, SUBJECT_MAX)?;
+    plain("subject", &event.subject)?;
+    if event.content_type == ContentType::Json {
+        is_json("event data", &event.data)?;
+    }
+    if !metadata.is_empty() {
+        is_json("event metadata", metadata)?;
+    }
+    Ok(())
+}
+
+fn within(what: &str, given: usize, least: usize, most: usize) -> Result<()> {
+    if (least..=most).contains(&given) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{what}: {given} given, allowed are {least} to {most}")))
+}
+
+fn plain(what: &str, text: &str) -> Result<()> {
+    if text.chars().any(char::is_control) {
+        return Err(Error::invalid(format!("{what} has a control character")));
+    }
+    Ok(())
+}
+
+fn is_json(what: &str, bytes: &[u8]) -> Result<()> {
+    json::validate(bytes).map_err(|at| Error::invalid(format!("{what} is not JSON (at byte {at})")))
+}
+
+/// The metadata with `$correlationId` and `$causationId` put in front where they were set apart.
+fn metadata_of(event: &NewEvent) -> Result<std::borrow::Cow<'_, [u8]>> {
+    let set = [("$correlationId", &event.correlation), ("$causationId", &event.causation)];
+    if set.iter().all(|(_, value)| value.is_none()) {
+        return Ok((&event.metadata).into());
+    }
+    let given = event.metadata.trim_ascii();
+    let inner = match given {
+        b"" => b"".as_slice(),
+        _ => given
+            .strip_prefix(b"{")
+            .and_then(|rest| rest.strip_suffix(b"}"))
+            .ok_or_else(|| Error::invalid("metadata must be a JSON object to carry ids"))?
+            .trim_ascii(),
+    };
+    let mut out = b"{".to_vec();
+    for (key, value) in set {
+        let Some(value) = value else { continue };
+        if value.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
+            return Err(Error::invalid(format!(
+                "{key} has a quote, backslash or control character"
+            )));
+        }
+        if json::top_level_string(given, key).is_some_and(|have| have != value) {
+            return Err(Error::invalid(format!(
+                "{key} is in the metadata already, with another value"
+            )));
+        }
+        out.put(if out.len() > 1 { b"," } else { b"" });
+        out.put(format!("\"{key}\":\"{value}\"").as_bytes());
+    }
+    out.put(if inner.is_empty() { b"" } else { b"," });
+    out.put(inner);
+    out.put(b"}");
+    Ok(out.into())
+}
+
+/// The event in a record; `None` when the bytes are not an event this code could have written.
+pub(crate) fn decode_event<'a>(record: &Record<'a>) -> Option<EventRef<'a>> {
+    if record.head.kind != RecordKind::Event || record.head.flags != 0 {
+        return None;
+    }
+    Some(EventRef {
+        position: Position::new(record.head.position),
+        version: Version::new(record.head.version),
+        recorded_at: Timestamp::from_micros(record.head.recorded_at),
+        layout: layout(record.body)?,
+        body: record.body,
+    })
+}
+
+fn layout(body: &[u8]) -> Option<BodyLayout> {
+    let mut take = Take(body);
+    let id = take.uuid()?;
+    let schema_version = take.u16()?;
+    let json = match take.u8()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let type_length = u32::from(take.u8()?);
+    let stream_length = u32::from(take.u16()?);
+    let tag_count = take.u8()?;
+    let subject_length = u32::from(take.u8()?);
+    let metadata_length = take.u32()?;
+    if type_length == 0 || stream_length == 0 || stream_length as usize > STREAM_NAME_MAX {
+        return None;
+    }
+    let stream_start = u32::try_from(FIXED_BYTES).ok()?;
+    let stream_end = stream_start + stream_length;
+    let type_end = stream_end + type_length;
+    let mut tags_end = type_end;
+    for _ in 0..tag_count {
+        let length = *body.get(tags_end as usize)?;
+        tags_end = tags_end.checked_add(1 + u32::from(length))?;
+    }
+    let subject_end = tags_end.checked_add(subject_length)?;
+    let metadata_end = subject_end.checked_add(metadata_length)?;
+    let names = body.get(FIXED_BYTES..subject_end as usize)?;
+    if metadata_end as usize > body.len()
+        || !parts_are_text(names, body, [stream_end, type_end, tags_end])
+    {
+        return None;
+    }
+    Some(BodyLayout {
+        id,
+        schema_version,
+        json,
+        tag_count,
+        stream_start,
+        stream_end,
+        type_end,
+        tags_end,
+        subject_end,
+        metadata_end,
+    })
+}
+
+/// Whether every name is UTF-8 on its own: one pass when all is ASCII, which it mostly is.
+fn parts_are_text(names: &[u8], body: &[u8], ends: [u32; 3]) -> bool {
+    if names.is_ascii() {
+        return true;
+    }
+    let [stream_end, type_end, tags_end] = ends.map(|end| end as usize);
+    let subject_end = FIXED_BYTES + names.len();
+    let text = |range| body.get(range).is_some_and(|part| std::str::from_utf8(part).is_ok());
+    let mut tags = Take(body.get(type_end..tags_end).unwrap_or_default());
+    while let Some(length) = tags.u8() {
+        if tags.slice(length.into()).is_none_or(|tag| std::str::from_utf8(tag).is_err()) {
+            return false;
+        }
+    }
+    text(FIXED_BYTES..stream_end) && text(stream_end..type_end) && text(tags_end..subject_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::patch_record;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn encode(event: &NewEvent) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        encode_event(&mut out, &StreamName::new("Order-42").unwrap(), event, &Limits::default())?;
+        patch_record(&mut out, 1, (10, 2, 30));
+        Ok(out)
+    }
+
+    #[test]
+    fn an_event_comes_back_as_it_was() {
+        let event = NewEvent::json_text("Placed", "{\"a\": 1.0}")
+            .tags(["x:1", "ü"])
+            .metadata("{ \"k\" : 1 }")
+            .correlation("c-1")
+            .subject("ada")
+            .schema_version(3);
+        let bytes = encode(&event).unwrap();
+        let read = decode_event(&Record::decode(&bytes, 1).unwrap()).unwrap();
+        assert_eq!((read.position().get(), read.version().get()), (10, 2));
+        assert_eq!((read.stream(), read.category()), ("Order-42", Some("Order")));
+        assert_eq!((read.event_type(), read.schema_version()), ("Placed", 3));
+        assert_eq!(read.tags().collect::<Vec<_>>(), ["x:1", "ü"]);
+        assert_eq!((read.subject(), read.data()), (Some("ada"), b"{\"a\": 1.0}".as_slice()));
+        assert_eq!(read.metadata(), b"{\"$correlationId\":\"c-1\",\"k\" : 1}");
+        assert_eq!((read.correlation(), read.causation()), (Some("c-1"), None));
+        assert_eq!((read.id(), read.content_type()), (event.id, ContentType::Json));
+    }
+
+    #[test]
+    fn every_limit_is_refused_with_its_name_and_value() {
+        let base = || NewEvent::binary("T", vec![]);
+        let table = [
+            (NewEvent::binary("", vec![]), "event type: 0 given, allowed are 1 to 255"),
+            (NewEvent::binary("x".repeat(256), vec![]), "event type: 256 given"),
+            (NewEvent::binary("$x", vec![]), "begin with $"),
+            (NewEvent::binary("a\0", vec![]), "control character"),
+            (NewEvent::binary("T", vec![0; (1 << 20) + 1]), "event data: 1048577 given"),
+            (base().tag(""), "tag: 0 given"),
+            (base().tag("x".repeat(256)), "tag: 256 given"),
+            (base().tags(vec!["t"; 65]), "tags of an event: 65 given"),
+            (base().subject("s".repeat(256)), "subject: 256 given"),
+            (base().metadata(vec![b' '; 65537]), "event metadata: 65537 given"),
+            (base().metadata("{"), "event metadata is not JSON"),
+            (NewEvent::json_text("T", "{]"), "event data is not JSON"),
+            (NewEvent::json_text("T", ""), "event data is not JSON"),
+            (base().metadata("[]").correlation("c"), "must be a JSON object"),
+            (base().correlation("a\"b"), "has a quote"),
+        ];
+        for (event, message) in table {
+            let error = encode(&event).unwrap_err();
+            assert!(error.message().contains(message), "{error} instead of {message}");
+        }
+        assert!(encode(&base().metadata("{}").correlation("c")).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(layout) = layout(&body) {
+                prop_assert!(layout.metadata_end as usize <= body.len());
+            }
+        }
+    }
+}

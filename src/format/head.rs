@@ -1,0 +1,162 @@
+//! Layer 1.2: the head file: which segments exist, which writer epoch is the newest.
+//!
+//! Knows: the layout. Does not know: which of the two generations counts (`log/head.rs`).
+//!
+//! ```text
+//!  0  magic "FACTHEAD"      8
+//!  8  format version        u16
+//! 10  id scope              u8
+//! 11  zero                  u8
+//! 12  flags                 u32  all "refuse if unknown"
+//! 16  store                 16   UUID
+//! 32  generation            u64
+//! 40  writer epoch          u32
+//! 44  ancestors             u32  how many follow
+//! 48  first segment         u64  the low-water mark: nothing below it belongs to the log
+//! 56  last segment          u64  0 before the first
+//! 64  durable frame         u64  the highest known when this was written
+//! 72  base                  u64  reserved: number of the trim base, 0 = none
+//! 80  ancestors             each: UUID 16, last segment that has its name u64
+//!     checksum              u32
+//! ```
+
+use uuid::Uuid;
+
+use super::bytes::{Put, Take};
+use super::checksum::crc;
+use super::segment::{FORMAT_VERSION, id_scope_code, id_scope_of};
+use crate::types::{Error, ErrorKind, IdScope, Result};
+
+const MAGIC: &[u8; 8] = b"FACTHEAD";
+const ANCESTORS_MAX: u32 = 1024;
+
+/// A store this one was forked from: segments up to `through` carry its UUID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ancestor {
+    pub store: Uuid,
+    pub through: u64,
+}
+
+/// The values of a head file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub store: Uuid,
+    pub id_scope: IdScope,
+    pub generation: u64,
+    pub epoch: u32,
+    pub first_segment: u64,
+    pub last_segment: u64,
+    pub durable: u64,
+    pub ancestors: Vec<Ancestor>,
+}
+
+impl Head {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.put_u16(FORMAT_VERSION);
+        out.put_u8(id_scope_code(self.id_scope));
+        out.put_u8(0);
+        out.put_u32(0);
+        out.put(self.store.as_bytes());
+        out.put_u64(self.generation);
+        out.put_u32(self.epoch);
+        out.put_u32(u32::try_from(self.ancestors.len()).unwrap_or(u32::MAX));
+        out.put_u64(self.first_segment);
+        out.put_u64(self.last_segment);
+        out.put_u64(self.durable);
+        out.put_u64(0);
+        for ancestor in &self.ancestors {
+            out.put(ancestor.store.as_bytes());
+            out.put_u64(ancestor.through);
+        }
+        out.put_u32(crc(&out));
+        out
+    }
+
+    /// # Errors
+    /// `Damaged` when it does not check, `Unsupported` when it checks but is newer than this code.
+    pub(crate) fn decode(bytes: &[u8], file: &str) -> Result<Self> {
+        let damaged = || Error::damaged(file, 0, "head file does not check");
+        let (body, sum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
+        if crc(body) != u32::from_le_bytes(*sum) || !body.starts_with(MAGIC) {
+            return Err(damaged());
+        }
+        let mut take = Take(body.get(8..).unwrap_or_default());
+        let (version, scope) = (take.u16(), take.u8());
+        let known = version == Some(FORMAT_VERSION) && take.zeros(5).is_some();
+        let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
+            let text = format!(
+                "head file has format version {} or unknown flags; this build reads version {FORMAT_VERSION}",
+                version.unwrap_or_default()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, text).in_file(file, 8));
+        };
+        Self::fields(take, id_scope).ok_or_else(damaged)
+    }
+
+    fn fields(mut take: Take<'_>, id_scope: IdScope) -> Option<Self> {
+        let (store, generation, epoch, count) =
+            (take.uuid()?, take.u64()?, take.u32()?, take.u32()?);
+        let (first_segment, last_segment, durable) = (take.u64()?, take.u64()?, take.u64()?);
+        take.zeros(8)?;
+        let mut ancestors = Vec::new();
+        for _ in 0..count.min(ANCESTORS_MAX) {
+            ancestors.push(Ancestor { store: take.uuid()?, through: take.u64()? });
+        }
+        let head = Self {
+            store,
+            id_scope,
+            generation,
+            epoch,
+            first_segment,
+            last_segment,
+            durable,
+            ancestors,
+        };
+        (take.0.is_empty() && first_segment >= 1).then_some(head)
+    }
+
+    /// The UUID that the segment's header must carry.
+    pub(crate) fn origin_of(&self, segment: u64) -> Uuid {
+        let ancestor = self.ancestors.iter().find(|ancestor| segment <= ancestor.through);
+        ancestor.map_or(self.store, |ancestor| ancestor.store)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> Head {
+        Head {
+            store: Uuid::from_u128(1),
+            id_scope: IdScope::Store,
+            generation: 4,
+            epoch: 3,
+            first_segment: 1,
+            last_segment: 2,
+            durable: 88,
+            ancestors: vec![Ancestor { store: Uuid::from_u128(9), through: 1 }],
+        }
+    }
+
+    #[test]
+    fn a_head_comes_back_as_it_was() {
+        assert_eq!(Head::decode(&head().encode(), "f").unwrap(), head());
+        assert_eq!(head().origin_of(1), Uuid::from_u128(9));
+        assert_eq!(head().origin_of(2), Uuid::from_u128(1));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let good = head().encode();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Head::decode(&bad, "f").is_err(), "bit {bit}");
+        }
+        for cut in 0..good.len() {
+            assert!(Head::decode(&good[..cut], "f").is_err(), "cut {cut}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Layer 1.9: bytes to values and back, pure; nothing here opens a file or knows the time.
+
+mod body;
+mod bytes;
+mod checksum;
+mod control;
+mod frame;
+mod head;
+mod keyed;
+mod live;
+mod names;
+mod record;
+mod scan;
+mod segment;
+
+pub(crate) use body::{EventPart, decode_event, encode_event};
+pub(crate) use bytes::{Put, Take};
+pub(crate) use checksum::{crc, crc_from, segment_seed};
+pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal};
+pub(crate) use frame::{
+    BatchPart, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind, chain_after, patch_header,
+};
+pub(crate) use head::{Ancestor, Head};
+pub(crate) use keyed::{KEYED_ALIGN, KeyedEntry, KeyedStep, encode_keyed, keyed_step};
+pub(crate) use live::{LIVE_BYTES, LIVE_SLOT_BYTES, LiveMark};
+pub(crate) use names::{FileName, name_of};
+pub(crate) use record::{
+    RECORD_ALIGN, RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, padded, patch_record,
+    push_record,
+};
+pub(crate) use scan::{Bad, Expected, Frame, OpenBatch, Source, Step, Walker, find_header};
+pub(crate) use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES, SegmentHeader};

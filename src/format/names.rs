@@ -1,0 +1,104 @@
+//! Layer 1.0: file name to meaning and back, for every file the store ever makes.
+//!
+//! Knows: names. Does not know: what is in the files. Names are made from numbers only, so no string
+//! of a user ever reaches a path; whatever is not named here is foreign and left alone.
+
+/// What a file in the store's directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FileName {
+    /// Held by the one writer.
+    Lock,
+    /// One of the two generations of the head.
+    Head(u8),
+    /// How far the log is durable, for followers and for recovery.
+    Live,
+    /// Saved checkpoints.
+    Checkpoints,
+    /// Saved snapshots.
+    Snapshots,
+    /// A segment of the log.
+    Segment(u64),
+    /// The disposable index of a segment.
+    Sidecar(u64),
+    /// Torn bytes taken out of a segment: segment number, offset, writer epoch.
+    SetAside(u64, u64, u32),
+    /// A file being prepared: whatever it was to become, it is not that yet.
+    Temporary,
+}
+
+/// The name of the file.
+pub(crate) fn name_of(file: FileName) -> String {
+    match file {
+        FileName::Lock => "lock".into(),
+        FileName::Head(generation) => format!("head-{generation}"),
+        FileName::Live => "live".into(),
+        FileName::Checkpoints => "checkpoints".into(),
+        FileName::Snapshots => "snapshots".into(),
+        FileName::Segment(number) => format!("{number:020}.seg"),
+        FileName::Sidecar(number) => format!("{number:020}.idx"),
+        FileName::SetAside(number, offset, epoch) => {
+            format!("{number:020}-{offset:010}-{epoch:010}.torn")
+        }
+        FileName::Temporary => "new.tmp".into(),
+    }
+}
+
+impl FileName {
+    /// What a name means; `None` for a foreign file.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let found = match name {
+            "lock" => Self::Lock,
+            "head-0" => Self::Head(0),
+            "head-1" => Self::Head(1),
+            "live" => Self::Live,
+            "checkpoints" => Self::Checkpoints,
+            "snapshots" => Self::Snapshots,
+            _ => match name.rsplit_once('.')? {
+                (number, "seg") => Self::Segment(number.parse().ok()?),
+                (number, "idx") => Self::Sidecar(number.parse().ok()?),
+                (_, "tmp") => Self::Temporary,
+                (place, "torn") => {
+                    let mut parts = place.splitn(3, '-');
+                    let (number, offset) = (parts.next()?, parts.next()?);
+                    let epoch = parts.next()?.parse().ok()?;
+                    Self::SetAside(number.parse().ok()?, offset.parse().ok()?, epoch)
+                }
+                _ => return None,
+            },
+        };
+        // Only the exact spelling counts: "1.seg" or "+1.seg" would be somebody else's file.
+        (found == Self::Temporary || name_of(found) == name).then_some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_means_what_it_was_made_from() {
+        for file in [
+            FileName::Lock,
+            FileName::Head(0),
+            FileName::Head(1),
+            FileName::Live,
+            FileName::Checkpoints,
+            FileName::Snapshots,
+            FileName::Segment(u64::MAX),
+            FileName::Sidecar(7),
+            FileName::SetAside(3, 4096, 9),
+            FileName::Temporary,
+        ] {
+            assert_eq!(FileName::parse(&name_of(file)), Some(file));
+        }
+    }
+
+    #[test]
+    fn foreign_names_mean_nothing() {
+        for name in
+            ["1.seg", "+0000000000000000001.seg", "head-2", "notes.txt", "", ".seg", "a-b-c.torn"]
+        {
+            assert_eq!(FileName::parse(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Layer 0.0: the locks and atomics the crate uses, named in one place.
+//!
+//! Knows: which implementations are used. Does not know: what they guard.
+
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(crate) use std::sync::{Arc, Weak};

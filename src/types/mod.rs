@@ -1,0 +1,30 @@
+//! Layer 0.9: the words, the bounds and the errors; nothing here knows bytes, files or threads.
+
+mod error;
+mod event;
+mod expect;
+pub(crate) mod json;
+mod limits;
+mod position;
+mod query;
+mod recorded;
+mod report;
+mod settings;
+mod stream;
+
+pub use error::{Conflict, Error, ErrorKind, Result};
+pub use event::{ContentType, NewEvent};
+pub use expect::Expect;
+pub use limits::Limits;
+pub use position::{Position, Timestamp, Version};
+pub use query::{Query, QueryItem};
+pub use recorded::{EventRef, RecordedEvent, Tags};
+pub use report::{Damage, IndexOrigin, OpenReport, SetAside, SidecarRebuilt};
+pub use settings::{Durability, IdScope, RecoveryPolicy, Settings};
+pub use stream::{StreamKey, StreamName};
+
+pub(crate) use limits::{
+    BATCH_BYTES_MAX, EVENT_DATA_CEILING, EVENT_TYPE_MAX, METADATA_MAX, NAME_MAX, STREAM_NAME_MAX,
+    SUBJECT_MAX, TAG_MAX, TAGS_MAX,
+};
+pub(crate) use recorded::BodyLayout;

@@ -1,0 +1,346 @@
+//! Layer 0.4: an event as it is stored, borrowed from the log's bytes or owned.
+//!
+//! Knows: where in an encoded body each part lies, once `format/body.rs` has checked it. Does not
+//! know: how a body is decoded, or where the bytes came from.
+
+use std::fmt;
+use std::ops::Range;
+
+use uuid::Uuid;
+
+#[cfg(feature = "json")]
+use super::error::{Error, ErrorKind, Result};
+use super::event::ContentType;
+use super::json;
+use super::position::{Position, Timestamp, Version};
+use super::stream::StreamName;
+
+/// Where the parts of a checked body lie. Made only by `format/body.rs`, which has checked that every
+/// range is within the body and every text is UTF-8.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct BodyLayout {
+    pub id: Uuid,
+    pub schema_version: u16,
+    pub json: bool,
+    pub tag_count: u8,
+    pub stream_end: u32,
+    pub type_end: u32,
+    pub tags_end: u32,
+    pub subject_end: u32,
+    pub metadata_end: u32,
+    pub stream_start: u32,
+}
+
+/// A recorded event borrowed from the log's own bytes: nothing was copied or allocated.
+#[derive(Clone, Copy)]
+pub struct EventRef<'a> {
+    pub(crate) position: Position,
+    pub(crate) version: Version,
+    pub(crate) recorded_at: Timestamp,
+    pub(crate) layout: BodyLayout,
+    pub(crate) body: &'a [u8],
+}
+
+fn text(bytes: &[u8], range: Range<u32>) -> &str {
+    std::str::from_utf8(part(bytes, range)).unwrap_or_default()
+}
+
+fn part(bytes: &[u8], range: Range<u32>) -> &[u8] {
+    bytes.get(range.start as usize..range.end as usize).unwrap_or_default()
+}
+
+impl<'a> EventRef<'a> {
+    /// Its number within the store.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Its number within its stream.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// When the store recorded it.
+    #[must_use]
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.layout.id
+    }
+
+    /// The stream it belongs to.
+    #[must_use]
+    pub fn stream(&self) -> &'a str {
+        text(self.body, self.layout.stream_start..self.layout.stream_end)
+    }
+
+    /// The category of its stream.
+    #[must_use]
+    pub fn category(&self) -> Option<&'a str> {
+        super::stream::category(self.stream())
+    }
+
+    /// What kind of fact it is.
+    #[must_use]
+    pub fn event_type(&self) -> &'a str {
+        text(self.body, self.layout.stream_end..self.layout.type_end)
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn tags(&self) -> Tags<'a> {
+        Tags { rest: part(self.body, self.layout.type_end..self.layout.tags_end) }
+    }
+
+    /// Whose data it is.
+    #[must_use]
+    pub fn subject(&self) -> Option<&'a str> {
+        Some(text(self.body, self.layout.tags_end..self.layout.subject_end))
+            .filter(|subject| !subject.is_empty())
+    }
+
+    /// Its metadata as it was given; empty when there was none.
+    #[must_use]
+    pub fn metadata(&self) -> &'a [u8] {
+        part(self.body, self.layout.subject_end..self.layout.metadata_end)
+    }
+
+    /// Its data as it was given.
+    #[must_use]
+    pub fn data(&self) -> &'a [u8] {
+        self.body.get(self.layout.metadata_end as usize..).unwrap_or_default()
+    }
+
+    /// What its data is.
+    #[must_use]
+    pub fn content_type(&self) -> ContentType {
+        if self.layout.json { ContentType::Json } else { ContentType::Binary }
+    }
+
+    /// The version of its data's shape.
+    #[must_use]
+    pub fn schema_version(&self) -> u16 {
+        self.layout.schema_version
+    }
+
+    /// `$correlationId` of its metadata, when that is a plain string.
+    #[must_use]
+    pub fn correlation(&self) -> Option<&'a str> {
+        json::top_level_string(self.metadata(), "$correlationId")
+    }
+
+    /// `$causationId` of its metadata, when that is a plain string.
+    #[must_use]
+    pub fn causation(&self) -> Option<&'a str> {
+        json::top_level_string(self.metadata(), "$causationId")
+    }
+
+    /// Its data as a value.
+    ///
+    /// # Errors
+    /// `Decode` when the data is not JSON of that shape.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::Deserialize<'a>>(&self) -> Result<T> {
+        serde_json::from_slice(self.data()).map_err(|source| {
+            Error::new(
+                ErrorKind::Decode,
+                format!("data of event {} ({}) does not decode", self.position, self.event_type()),
+            )
+            .at(self.position)
+            .because(source)
+        })
+    }
+
+    /// A copy that owns its bytes.
+    #[must_use]
+    pub fn to_owned(&self) -> RecordedEvent {
+        RecordedEvent {
+            position: self.position,
+            version: self.version,
+            recorded_at: self.recorded_at,
+            layout: self.layout,
+            body: self.body.into(),
+        }
+    }
+}
+
+impl fmt::Debug for EventRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("position", &self.position.get())
+            .field("stream", &self.stream())
+            .field("version", &self.version.get())
+            .field("type", &self.event_type())
+            .field("id", &self.id())
+            .field("data_bytes", &self.data().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The labels of an event, in the order they were given.
+#[derive(Debug, Clone)]
+pub struct Tags<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let (length, rest) = self.rest.split_first()?;
+        let (tag, rest) = rest.split_at_checked(usize::from(*length))?;
+        self.rest = rest;
+        std::str::from_utf8(tag).ok()
+    }
+}
+
+/// A recorded event that owns its bytes (one allocation). The parts are those of [`EventRef`].
+#[derive(Clone)]
+pub struct RecordedEvent {
+    position: Position,
+    version: Version,
+    recorded_at: Timestamp,
+    layout: BodyLayout,
+    body: Box<[u8]>,
+}
+
+impl RecordedEvent {
+    /// The same event, borrowed.
+    #[must_use]
+    pub fn as_ref(&self) -> EventRef<'_> {
+        EventRef {
+            position: self.position,
+            version: self.version,
+            recorded_at: self.recorded_at,
+            layout: self.layout,
+            body: &self.body,
+        }
+    }
+
+    /// Its number within the store.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Its number within its stream.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// When the store recorded it.
+    #[must_use]
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.layout.id
+    }
+
+    /// The stream it belongs to.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        self.as_ref().stream()
+    }
+
+    /// The stream it belongs to, to be used in further calls.
+    #[must_use]
+    pub fn stream_name(&self) -> Option<StreamName> {
+        StreamName::new(self.stream()).ok()
+    }
+
+    /// The category of its stream.
+    #[must_use]
+    pub fn category(&self) -> Option<&str> {
+        self.as_ref().category()
+    }
+
+    /// What kind of fact it is.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        self.as_ref().event_type()
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn tags(&self) -> Tags<'_> {
+        self.as_ref().tags()
+    }
+
+    /// Whose data it is.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.as_ref().subject()
+    }
+
+    /// Its metadata as it was given; empty when there was none.
+    #[must_use]
+    pub fn metadata(&self) -> &[u8] {
+        self.as_ref().metadata()
+    }
+
+    /// Its data as it was given.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        self.as_ref().data()
+    }
+
+    /// What its data is.
+    #[must_use]
+    pub fn content_type(&self) -> ContentType {
+        self.as_ref().content_type()
+    }
+
+    /// The version of its data's shape.
+    #[must_use]
+    pub fn schema_version(&self) -> u16 {
+        self.layout.schema_version
+    }
+
+    /// `$correlationId` of its metadata, when that is a plain string.
+    #[must_use]
+    pub fn correlation(&self) -> Option<&str> {
+        self.as_ref().correlation()
+    }
+
+    /// `$causationId` of its metadata, when that is a plain string.
+    #[must_use]
+    pub fn causation(&self) -> Option<&str> {
+        self.as_ref().causation()
+    }
+
+    /// Its data as a value.
+    ///
+    /// # Errors
+    /// `Decode` when the data is not JSON of that shape.
+    #[cfg(feature = "json")]
+    pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T> {
+        self.as_ref().json()
+    }
+}
+
+impl fmt::Debug for RecordedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
+    }
+}
+
+impl PartialEq for RecordedEvent {
+    fn eq(&self, other: &Self) -> bool {
+        (self.position, self.version, self.recorded_at)
+            == (other.position, other.version, other.recorded_at)
+            && self.body == other.body
+    }
+}
+
+impl Eq for RecordedEvent {}
