@@ -1,4 +1,4 @@
-//! Layer 2.0: the whole contract with the operating system, and thereby the fault model.
+//! Layer 2.1: the whole contract with the operating system, and thereby the fault model.
 //!
 //! Knows: names, bytes, and what survives a power cut. Does not know: frames, segments, events.
 //! Every implementation ([`RealDisk`](super::RealDisk), [`MemDisk`](super::MemDisk) and the
@@ -17,7 +17,7 @@ use super::map::Mapped;
 /// How a file is opened. No mode ever truncates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Must exist; only reads are allowed.
+    /// Must exist; reads and syncs. Anything that would change it is `PermissionDenied`.
     Read,
     /// Must exist; reads and writes.
     Write,
@@ -30,7 +30,9 @@ pub trait Disk: Send + Sync + Debug {
     /// Where this is, for messages only.
     fn location(&self) -> String;
 
-    /// Makes the directory (mode 0700) and syncs its parent if it is not there; otherwise does nothing.
+    /// Makes the directory (mode 0700) and its missing parents, if they are not there, and syncs
+    /// what contains it, where that may be opened. Until it is there, every other call is
+    /// `NotFound`.
     fn create_root(&self) -> io::Result<()>;
 
     /// The names in the directory, in no order. Names that are not UTF-8 are left out.
@@ -40,7 +42,7 @@ pub trait Disk: Send + Sync + Debug {
     /// Opens a regular file. A symbolic link, FIFO, device or directory under that name is refused
     /// (`InvalidInput`) without blocking. After `Create` the entry is visible at once but survives
     /// a power cut only after [`Disk::sync_dir`]; before that it may be there, be missing, or be
-    /// there empty.
+    /// there empty. A name that is not a plain file name is `InvalidInput`, here and everywhere.
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Renames over whatever has the new name, atomically for other processes. Until
@@ -87,13 +89,27 @@ pub trait DiskFile: Send + Sync + Debug {
     fn set_size(&self, size: u64) -> io::Result<()>;
 
     /// Makes every write to this file that returned before this call durable, and as much of the
-    /// size as reading them back needs. **An error is final**: afterwards the unsynced writes may or
-    /// may not be on disk, reads may show bytes that a power cut takes away, and a second call may
-    /// answer success without having made anything durable. The error may be reported only to one
-    /// of several open descriptions of the file.
+    /// size as reading them back needs. **An error is final**: afterwards the unsynced writes may
+    /// or may not be on disk, reads may show bytes that a power cut takes away, and a second call
+    /// may answer success without having made anything durable. The error may be reported only to
+    /// one of several open descriptions of the file.
     fn sync(&self) -> io::Result<()>;
 
     /// The first `length` bytes, read-only and unchanging: mapped, or copied where there is no
-    /// mapping. Only for files that nobody writes any more.
+    /// mapping. Only for files that nobody writes any more. More than the file has is
+    /// `UnexpectedEof`.
     fn map(&self, length: u64) -> io::Result<Mapped>;
+}
+
+/// Refuses what is not a plain file name, so that no name can lead out of the directory.
+pub(super) fn check_name(name: &str) -> io::Result<()> {
+    if matches!(name, "" | "." | "..") || name.contains(['/', '\\', '\0']) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file name"));
+    }
+    Ok(())
+}
+
+/// The error of every change through a file opened with [`Access::Read`].
+pub(super) fn read_only() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "the file is open for reading only")
 }

@@ -1,15 +1,37 @@
-//! Layer 2.3: the operating system, real, in memory and simulated.
+//! Layer 2.4: the operating system, real, in memory and simulated.
+//!
+//! Knows: which implementation is compiled where. Does not know: anything else.
 
 mod api;
+#[cfg(any(not(unix), test))]
+mod directory_portable;
+#[cfg(unix)]
+mod directory_unix;
+mod image;
 mod map;
 mod mem;
 mod real;
 #[cfg(any(test, feature = "sim"))]
 mod sim;
+#[cfg(any(test, feature = "sim"))]
+mod sim_fault;
+#[cfg(any(test, feature = "sim"))]
+mod sim_inode;
+#[cfg(any(test, feature = "sim"))]
+mod sim_names;
+#[cfg(any(test, feature = "sim"))]
+mod sim_random;
+#[cfg(any(test, feature = "sim"))]
+mod sim_state;
 
 pub use api::{Access, Disk, DiskFile, DiskLock};
 pub use map::Mapped;
 pub use mem::MemDisk;
 pub use real::RealDisk;
 #[cfg(any(test, feature = "sim"))]
-pub use sim::{Fault, SimDisk};
+pub use sim::SimDisk;
+#[cfg(any(test, feature = "sim"))]
+pub use sim_fault::{Fault, FaultCall, FaultKind};
+
+#[cfg(test)]
+mod tests;

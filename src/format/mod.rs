@@ -23,7 +23,7 @@ pub(crate) use frame::{
 pub(crate) use head::{Ancestor, Head};
 pub(crate) use keyed::{KEYED_ALIGN, KeyedEntry, KeyedStep, encode_keyed, keyed_step};
 pub(crate) use live::{LIVE_BYTES, LIVE_SLOT_BYTES, LiveMark};
-pub(crate) use names::{FileName, name_of};
+pub(crate) use names::{FileName, Purpose, name_of};
 pub(crate) use record::{
     RECORD_ALIGN, RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, padded, patch_record,
     push_record,

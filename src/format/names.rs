@@ -22,9 +22,30 @@ pub(crate) enum FileName {
     Sidecar(u64),
     /// Torn bytes taken out of a segment: segment number, offset, writer epoch.
     SetAside(u64, u64, u32),
-    /// A file being prepared: whatever it was to become, it is not that yet.
-    Temporary,
+    /// A file being prepared: whatever it was to become, it is not that yet. Each purpose has its own,
+    /// so that threads preparing different files never meet.
+    Temporary(Purpose),
 }
+
+/// What a temporary file is to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Segment,
+    Head,
+    Sidecar,
+    Checkpoints,
+    Snapshots,
+    Recovery,
+}
+
+const PURPOSES: [(&str, Purpose); 6] = [
+    ("new-1.tmp", Purpose::Segment),
+    ("new-2.tmp", Purpose::Head),
+    ("new-3.tmp", Purpose::Sidecar),
+    ("new-4.tmp", Purpose::Checkpoints),
+    ("new-5.tmp", Purpose::Snapshots),
+    ("new-6.tmp", Purpose::Recovery),
+];
 
 /// The name of the file.
 pub(crate) fn name_of(file: FileName) -> String {
@@ -39,7 +60,10 @@ pub(crate) fn name_of(file: FileName) -> String {
         FileName::SetAside(number, offset, epoch) => {
             format!("{number:020}-{offset:010}-{epoch:010}.torn")
         }
-        FileName::Temporary => "new.tmp".into(),
+        FileName::Temporary(purpose) => {
+            let found = PURPOSES.iter().find(|(_, known)| *known == purpose);
+            found.map_or_else(String::new, |(name, _)| (*name).into())
+        }
     }
 }
 
@@ -56,7 +80,7 @@ impl FileName {
             _ => match name.rsplit_once('.')? {
                 (number, "seg") => Self::Segment(number.parse().ok()?),
                 (number, "idx") => Self::Sidecar(number.parse().ok()?),
-                (_, "tmp") => Self::Temporary,
+                (_, "tmp") => Self::Temporary(PURPOSES.iter().find(|(known, _)| *known == name)?.1),
                 (place, "torn") => {
                     let mut parts = place.splitn(3, '-');
                     let (number, offset) = (parts.next()?, parts.next()?);
@@ -67,7 +91,7 @@ impl FileName {
             },
         };
         // Only the exact spelling counts: "1.seg" or "+1.seg" would be somebody else's file.
-        (found == Self::Temporary || name_of(found) == name).then_some(found)
+        (name_of(found) == name).then_some(found)
     }
 }
 
@@ -87,7 +111,7 @@ mod tests {
             FileName::Segment(u64::MAX),
             FileName::Sidecar(7),
             FileName::SetAside(3, 4096, 9),
-            FileName::Temporary,
+            FileName::Temporary(Purpose::Head),
         ] {
             assert_eq!(FileName::parse(&name_of(file)), Some(file));
         }
@@ -95,9 +119,16 @@ mod tests {
 
     #[test]
     fn foreign_names_mean_nothing() {
-        for name in
-            ["1.seg", "+0000000000000000001.seg", "head-2", "notes.txt", "", ".seg", "a-b-c.torn"]
-        {
+        for name in [
+            "1.seg",
+            "+0000000000000000001.seg",
+            "head-2",
+            "notes.txt",
+            "x.tmp",
+            "",
+            ".seg",
+            "a-b-c.torn",
+        ] {
             assert_eq!(FileName::parse(name), None, "{name}");
         }
     }

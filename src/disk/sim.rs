@@ -1,0 +1,355 @@
+//! Layer 2.3: the simulated disk: exactly as nasty as the contract in `api.rs` allows.
+//!
+//! Knows: how calls, handles and locks act on the simulated state. Does not know: what a power cut
+//! does, which is in `sim_state.rs`, `sim_names.rs` and `sim_inode.rs`.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::api::{Access, Disk, DiskFile, DiskLock, check_name, read_only};
+use super::image::end_of;
+use super::map::Mapped;
+use super::sim_fault::{Fault, FaultCall, Remains};
+use super::sim_inode::Inode;
+use super::sim_state::State;
+
+/// A disk for tests of crash safety: deterministic, with power cuts and failures on demand.
+///
+/// Clones are the same disk. What a power cut or a kill leaves is a new disk, so that one run can
+/// be followed by many different ends; handles and locks stay with the old one.
+///
+/// ```ignore
+/// let disk = SimDisk::new(1);
+/// run(&disk);
+/// for operation in 0..disk.operations() {
+///     let disk = SimDisk::new(1);
+///     disk.crash_at(operation);
+///     run(&disk);
+///     for seed in 0..10 {
+///         check(&disk.after_power_cut(seed));
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+impl SimDisk {
+    /// A directory that has yet to be made. The seed decides how much of an interrupted write gets
+    /// into the cache.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::of(State::new(seed))
+    }
+
+    fn of(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// How many calls there have been that matter to what a power cut leaves: everything but
+    /// `create_root`, `list`, `size`, reads, and opening or locking files that exist. Failed calls
+    /// count too.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.0.lock().operations
+    }
+
+    /// Lets this many operations happen, counted from the beginning. The next one cuts the power:
+    /// it does nothing (a write may get a first part into the cache), and from then on every call
+    /// fails.
+    pub fn crash_at(&self, operation: u64) {
+        self.0.lock().crash_at = operation;
+    }
+
+    /// Whether [`crash_at`](Self::crash_at) has come true.
+    #[must_use]
+    pub fn crashed(&self) -> bool {
+        self.0.lock().crashed
+    }
+
+    /// One of the disks a power cut at this moment may leave, chosen by the seed.
+    #[must_use]
+    pub fn after_power_cut(&self, seed: u64) -> Self {
+        Self::of(self.0.lock().after_power_cut(seed))
+    }
+
+    /// How many subsets of the pending effects there are, if at most 16 effects are pending.
+    #[must_use]
+    pub fn crash_states(&self) -> Option<u64> {
+        self.0.lock().effects().map(|count| 1 << count)
+    }
+
+    /// What a power cut leaves if exactly those pending effects have happened whose bits are set in
+    /// `subset`, a number below [`crash_states`](Self::crash_states). Changes of names come first,
+    /// then the files in order of creation. Nothing is damaged.
+    #[must_use]
+    pub fn after_power_cut_exact(&self, subset: u64) -> Self {
+        Self::of(self.0.lock().after_power_cut_exact(subset))
+    }
+
+    /// What the next process finds when this one has died but the power has stayed on: everything
+    /// written, and still nothing more durable than before. Faults and counts start afresh.
+    #[must_use]
+    pub fn after_kill(&self) -> Self {
+        Self::of(self.0.lock().after_kill())
+    }
+
+    /// The same disk once more, with faults and counts, but unlocked.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let mut state = self.0.lock().clone();
+        state.locked.clear();
+        Self::of(state)
+    }
+
+    /// Lets a power cut damage whole blocks of 4,096 bytes into which something unsynced was
+    /// written, including what was synced before. Drives that remap internally can do this.
+    pub fn set_shared_sector_damage(&self, on: bool) {
+        self.0.lock().shared_sector_damage = on;
+    }
+
+    /// Adds a failure to come.
+    pub fn inject(&self, fault: Fault) {
+        self.0.lock().faults.push(fault);
+    }
+
+    /// Takes back all failures to come.
+    pub fn clear_faults(&self) {
+        self.0.lock().faults.clear();
+    }
+
+    /// The names in the directory, sorted; works also after a crash.
+    #[must_use]
+    pub fn file_names(&self) -> Vec<String> {
+        self.0.lock().names.cached().keys().cloned().collect()
+    }
+
+    /// What reading the whole file would answer; works also after a crash.
+    #[must_use]
+    pub fn read_file(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.lock().named(name).map(|inode| inode.cached().prefix(u64::MAX))
+    }
+
+    /// Puts a new file there, durable at once, in place of the old one if there was one.
+    pub fn write_file(&self, name: &str, bytes: Vec<u8>) {
+        self.0.lock().settle(name, Some(&bytes));
+    }
+
+    /// Takes a file away, durably at once.
+    pub fn remove_file(&self, name: &str) {
+        self.0.lock().settle(name, None);
+    }
+
+    /// Inverts a bit (0 to 7), in the cache and on disk; does nothing where there is no byte.
+    pub fn flip_bit(&self, name: &str, byte_offset: u64, bit: u32) {
+        if let Some(inode) = self.0.lock().named(name) {
+            inode.flip(byte_offset, bit);
+        }
+    }
+
+    fn open_existing(&self, name: &str) -> io::Result<u64> {
+        let mut state = self.0.lock();
+        state.begin(FaultCall::Open)?;
+        state.names.cached().get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn create(&self, name: &str) -> io::Result<u64> {
+        let mut state = self.0.lock();
+        state.begin(FaultCall::Create)?;
+        if state.names.cached().contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Ok(state.create(name))
+    }
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0.lock();
+        f.debug_struct("SimDisk")
+            .field("names", state.names.cached())
+            .field("operations", &state.operations)
+            .field("crashed", &state.crashed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Disk for SimDisk {
+    fn location(&self) -> String {
+        "simulation".to_owned()
+    }
+
+    /// Durable at once.
+    fn create_root(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.check_power()?;
+        state.exists = true;
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut state = self.0.lock();
+        state.begin(FaultCall::List)?;
+        Ok(state.names.cached().keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        check_name(name)?;
+        let number = match access {
+            Access::Create => self.create(name)?,
+            Access::Read | Access::Write => self.open_existing(name)?,
+        };
+        let disk = self.clone();
+        Ok(Arc::new(SimFile { disk, number, writable: access != Access::Read }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        check_name(from)?;
+        check_name(to)?;
+        let mut state = self.0.lock();
+        state.begin(FaultCall::Rename)?;
+        found(state.names.rename(from, to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        check_name(name)?;
+        let mut state = self.0.lock();
+        state.begin(FaultCall::Remove)?;
+        found(state.names.remove(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        let begun = state.begin(FaultCall::SyncDir);
+        match &begun {
+            Ok(()) => state.names.sync(),
+            Err(stop) if stop.remains == Remains::DroppedPages => state.names.drop_pages(),
+            Err(_) => {}
+        }
+        Ok(begun?)
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
+        check_name(name)?;
+        let mut state = self.0.lock();
+        state.check_power()?;
+        if state.locked.contains(name) {
+            return Ok(None);
+        }
+        if !state.names.cached().contains_key(name) {
+            state.begin(FaultCall::Create)?;
+            state.create(name);
+        }
+        state.locked.insert(name.to_owned());
+        Ok(Some(Box::new(SimLock { disk: self.clone(), name: name.to_owned() })))
+    }
+}
+
+fn found(there: bool) -> io::Result<()> {
+    if there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+#[derive(Debug)]
+struct SimLock {
+    disk: SimDisk,
+    name: String,
+}
+
+impl DiskLock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.disk.0.lock().locked.remove(&self.name);
+    }
+}
+
+/// An open file; it lives on when its name is gone.
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    number: u64,
+    writable: bool,
+}
+
+impl SimFile {
+    fn look<T>(&self, action: impl FnOnce(&Inode) -> T) -> io::Result<T> {
+        let mut state = self.disk.0.lock();
+        state.begin(FaultCall::Read)?;
+        Ok(action(state.file(self.number)))
+    }
+
+    fn resize(&self, call: FaultCall, size: impl FnOnce(u64) -> u64) -> io::Result<()> {
+        if !self.writable {
+            return Err(read_only());
+        }
+        let mut state = self.disk.0.lock();
+        state.begin(call)?;
+        let inode = state.file(self.number);
+        inode.resize(size(inode.cached().size()));
+        Ok(())
+    }
+}
+
+impl DiskFile for SimFile {
+    fn size(&self) -> io::Result<u64> {
+        let mut state = self.disk.0.lock();
+        state.check_power()?;
+        Ok(state.file(self.number).cached().size())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.look(|inode| inode.cached().read(buffer, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        end_of(offset, bytes.len())?;
+        if !self.writable {
+            return Err(read_only());
+        }
+        let mut state = self.disk.0.lock();
+        let begun = state.begin(FaultCall::Write);
+        let length = match &begun {
+            Ok(()) => bytes.len(),
+            Err(stop) if stop.remains == Remains::Prefix => state.torn_length(bytes.len()),
+            Err(_) => 0,
+        };
+        state.file(self.number).write(offset, bytes.get(..length).unwrap_or_default());
+        Ok(begun?)
+    }
+
+    fn allocate(&self, size: u64) -> io::Result<()> {
+        end_of(size, 0)?;
+        self.resize(FaultCall::Allocate, |now| size.max(now))
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        end_of(size, 0)?;
+        self.resize(FaultCall::SetSize, |_| size)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        let begun = state.begin(FaultCall::Sync);
+        match &begun {
+            Ok(()) => state.file(self.number).sync(),
+            Err(stop) if stop.remains == Remains::DroppedPages => {
+                state.file(self.number).drop_pages();
+            }
+            Err(_) => {}
+        }
+        Ok(begun?)
+    }
+
+    fn map(&self, length: u64) -> io::Result<Mapped> {
+        self.look(|inode| {
+            let image = inode.cached();
+            (length <= image.size()).then(|| Mapped::owned(image.prefix(length)))
+        })?
+        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+#[cfg(test)]
+mod tests;

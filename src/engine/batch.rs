@@ -1,0 +1,69 @@
+//! Layer 6.0: a batch on its way to the log, and the answer to it.
+//!
+//! Knows: what the caller asked, encoded and checked against the limits on the caller's thread. Does
+//! not know: whether it will be accepted (`decide.rs`).
+
+use uuid::Uuid;
+
+use crate::types::{Durability, Expect, Position, Query, StreamName, Version};
+
+/// A stream that a batch appends to, or only checks.
+#[derive(Debug, Clone)]
+pub(crate) struct BatchStream {
+    pub name: StreamName,
+    pub expect: Expect,
+    /// How many of the batch's events go to it; 0 for a check.
+    pub events: u64,
+}
+
+/// An event of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchEvent {
+    pub id: Uuid,
+    /// Index into [`Batch::streams`].
+    pub stream: usize,
+}
+
+/// Everything one append call asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// In the order they were first named; each once.
+    pub streams: Vec<BatchStream>,
+    pub events: Vec<BatchEvent>,
+    /// The events' records, laid out but not placed, and where each begins.
+    pub records: Vec<u8>,
+    pub starts: Vec<usize>,
+    /// No event that matches may have a position above this one.
+    pub conditions: Vec<(Query, Position)>,
+    /// No event that matches may exist.
+    pub none_exist: Vec<Query>,
+    pub checkpoint: Option<(String, Position)>,
+    pub durability: Option<Durability>,
+}
+
+/// What an append did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Appended {
+    /// The batch was stored before, by an earlier call with the same event ids; this is its original
+    /// answer.
+    pub already: bool,
+    /// The position of the first event; 0 for a batch without events.
+    pub first: Position,
+    /// The position of the last event; 0 for a batch without events.
+    pub last: Position,
+    /// For every stream appended to, in the order of the batch.
+    pub streams: Vec<StreamAppended>,
+}
+
+/// What an append did to one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamAppended {
+    /// The stream.
+    pub stream: StreamName,
+    /// The version of the first event.
+    pub first: Version,
+    /// The version of the last event: what to expect next.
+    pub last: Version,
+}

@@ -1,0 +1,74 @@
+//! Layer 4.0: make a file whole or not at all.
+//!
+//! Knows: the order of write, sync, rename and directory sync that survives a crash at any step. Does
+//! not know: what is in the files.
+
+use crate::disk::{Access, Disk, DiskFile};
+use crate::format::{FileName, Purpose, SegmentHeader, name_of};
+use crate::sync::Arc;
+use crate::types::{Error, Result};
+
+/// Zero-written space at the front of a new segment; later space is prepared in the background.
+const SEGMENT_START_BYTES: u64 = 256 << 10;
+
+pub(crate) fn failed(what: &str, name: &str) -> impl FnOnce(std::io::Error) -> Error {
+    let text = format!("cannot {what} {name}");
+    move |source| Error::io(text, source)
+}
+
+/// Creates `name` with exactly these bytes, replacing what was there: afterwards, and after a crash
+/// at any point, there is the old file or the new one.
+pub(crate) fn replace_file(
+    disk: &dyn Disk,
+    purpose: Purpose,
+    name: &str,
+    parts: &[&[u8]],
+) -> Result<()> {
+    let temporary = name_of(FileName::Temporary(purpose));
+    let file = create_temporary(disk, &temporary)?;
+    let mut offset = 0;
+    for part in parts {
+        file.write_at(part, offset).map_err(failed("write", &temporary))?;
+        offset += part.len() as u64;
+    }
+    file.sync().map_err(failed("sync", &temporary))?;
+    put_in_place(disk, &temporary, name)
+}
+
+/// An empty file under a temporary name; what a crash left there is thrown away.
+pub(crate) fn create_temporary(disk: &dyn Disk, temporary: &str) -> Result<Arc<dyn DiskFile>> {
+    match disk.open(temporary, Access::Create) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            disk.remove(temporary).map_err(failed("remove", temporary))?;
+            disk.open(temporary, Access::Create).map_err(failed("create", temporary))
+        }
+        other => other.map_err(failed("create", temporary)),
+    }
+}
+
+/// Gives a synced temporary file its name, durably.
+pub(crate) fn put_in_place(disk: &dyn Disk, temporary: &str, name: &str) -> Result<()> {
+    disk.rename(temporary, name).map_err(failed("rename a file to", name))?;
+    disk.sync_dir().map_err(failed("sync the directory after making", name))
+}
+
+/// Makes an empty segment file: header, some zero-written space, synced, named, directory synced.
+pub(crate) fn prepare_segment(disk: &dyn Disk, header: &SegmentHeader) -> Result<()> {
+    let name = name_of(FileName::Segment(header.number));
+    let space = SEGMENT_START_BYTES.min(header.capacity);
+    let zeros = vec![0; usize::try_from(space).unwrap_or(0)];
+    replace_file(disk, Purpose::Segment, &name, &[&header.encode(), &zeros])
+}
+
+/// The whole of a small file (at most `limit` bytes of it); `None` when it does not exist.
+pub(crate) fn read_small(disk: &dyn Disk, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let file = match disk.open(name, Access::Read) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed("open", name))?,
+    };
+    let size = file.size().map_err(failed("read", name))?.min(limit);
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    let read = file.read_at(&mut bytes, 0).map_err(failed("read", name))?;
+    bytes.truncate(read);
+    Ok(Some(bytes))
+}

@@ -1,0 +1,71 @@
+//! Layer 4.1: the head file in its two generations.
+//!
+//! Knows: which generation counts and how the next is written. Does not know: why it changes. A new
+//! generation never touches the file of the newest, so a crash while writing leaves that one.
+
+use super::files::{read_small, replace_file};
+use crate::disk::Disk;
+use crate::format::{FileName, Head, Purpose, name_of};
+use crate::sync::{Arc, Mutex};
+use crate::types::{ErrorKind, Result};
+
+const HEAD_BYTES_MAX: u64 = 64 << 10;
+
+/// What the two generations say.
+#[derive(Debug, Default)]
+pub(crate) struct HeadsRead {
+    pub newest: Option<Head>,
+    /// A generation that is there and does not check.
+    pub damaged: Option<String>,
+}
+
+/// Reads both generations.
+///
+/// # Errors
+/// `Unsupported` when either is of a newer format: then the other may be older than what exists.
+pub(crate) fn read_heads(disk: &dyn Disk) -> Result<HeadsRead> {
+    let mut read = HeadsRead::default();
+    for generation in [0, 1] {
+        let name = name_of(FileName::Head(generation));
+        let Some(bytes) = read_small(disk, &name, HEAD_BYTES_MAX)? else { continue };
+        match Head::decode(&bytes, &name) {
+            Ok(head) if read.newest.as_ref().is_none_or(|n| n.generation < head.generation) => {
+                read.newest = Some(head);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
+            Err(_) => read.damaged = Some(name),
+        }
+    }
+    Ok(read)
+}
+
+/// The head of a store open for writing.
+#[derive(Debug)]
+pub(crate) struct HeadFile {
+    disk: Arc<dyn Disk>,
+    head: Mutex<Head>,
+}
+
+impl HeadFile {
+    pub(crate) fn new(disk: Arc<dyn Disk>, head: Head) -> Self {
+        Self { disk, head: Mutex::new(head) }
+    }
+
+    /// What it says now.
+    pub(crate) fn get(&self) -> Head {
+        self.head.lock().clone()
+    }
+
+    /// Changes it; the change is durable when this returns.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Head)) -> Result<()> {
+        let mut head = self.head.lock();
+        let mut next = head.clone();
+        change(&mut next);
+        next.generation += 1;
+        let name = name_of(FileName::Head(u8::from(next.generation % 2 == 1)));
+        replace_file(&*self.disk, Purpose::Head, &name, &[&next.encode()])?;
+        *head = next;
+        Ok(())
+    }
+}

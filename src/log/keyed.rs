@@ -1,0 +1,291 @@
+//! Layer 4.1: a file of keyed entries, newest per key (saved checkpoints, snapshots).
+//!
+//! Knows: appending, syncing, throwing dead entries away by a rewrite. Does not know: what keys and
+//! values mean. Written ends are never overwritten: behind a torn entry the file is rewritten first.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::files::{failed, replace_file};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::format::{
+    FileName, KEYED_ALIGN, KeyedEntry, KeyedStep, Purpose, encode_keyed, keyed_step, name_of,
+};
+use crate::segment::FileSource;
+use crate::sync::Arc;
+use crate::types::{Error, ErrorKind, Result};
+
+/// Dead bytes are thrown away when they outweigh the living and this much.
+const REWRITE_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    offset: u64,
+    end: u64,
+    removed: bool,
+}
+
+/// One keyed file.
+#[derive(Debug)]
+pub(crate) struct KeyedFile {
+    disk: Arc<dyn Disk>,
+    store: Uuid,
+    name: String,
+    purpose: Purpose,
+    file: Option<Arc<dyn DiskFile>>,
+    entries: HashMap<Vec<u8>, Entry>,
+    sequence: u64,
+    end: u64,
+    /// The file does not end cleanly at `end`: rewrite before the next entry.
+    ragged: bool,
+    /// The first entry that does not check although later ones do.
+    damaged: Option<u64>,
+    failed: Option<Error>,
+}
+
+impl KeyedFile {
+    /// Reads the file; one that does not exist is empty.
+    pub(crate) fn load(
+        disk: Arc<dyn Disk>,
+        store: Uuid,
+        file: FileName,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let name = name_of(file);
+        let mut keyed = Self {
+            store,
+            purpose,
+            file: None,
+            entries: HashMap::new(),
+            sequence: 0,
+            end: 0,
+            ragged: false,
+            damaged: None,
+            failed: None,
+            name,
+            disk,
+        };
+        keyed.read()?;
+        Ok(keyed)
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let file = match self.disk.open(&self.name, Access::Read) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(failed("open", &self.name))?,
+        };
+        let size = file.size().map_err(failed("read", &self.name))?;
+        let mut source = FileSource::new(file, u64::MAX);
+        let (mut at, mut bad_from) = (0, None);
+        while at < size {
+            match keyed_step(&mut source, self.store, at).map_err(failed("read", &self.name))? {
+                KeyedStep::Entry(entry) => {
+                    if let Some(bad) = bad_from.take() {
+                        self.damaged = self.damaged.or(Some(bad));
+                    }
+                    let place =
+                        Entry { offset: at, end: entry.end, removed: entry.value.is_none() };
+                    self.sequence = self.sequence.max(entry.sequence);
+                    self.entries.insert(entry.key.to_vec(), place);
+                    at = entry.end;
+                    self.end = at;
+                }
+                KeyedStep::End => break,
+                KeyedStep::Bad => {
+                    bad_from = bad_from.or(Some(at));
+                    at += KEYED_ALIGN;
+                }
+            }
+        }
+        self.ragged = self.end != size || self.damaged.is_some();
+        Ok(())
+    }
+
+    /// The first byte that does not check although later entries do: acknowledged bytes are damaged.
+    pub(crate) fn refuse_damage(&self) -> Result<()> {
+        match self.damaged {
+            Some(offset) => Err(Error::damaged(&*self.name, offset, "saved entry does not check")),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let Some(entry) = self.entries.get(key).filter(|entry| !entry.removed) else {
+            return Ok(None);
+        };
+        let file = self.disk.open(&self.name, Access::Read).map_err(failed("open", &self.name))?;
+        let mut source = FileSource::sparing(file, entry.end);
+        match keyed_step(&mut source, self.store, entry.offset)
+            .map_err(failed("read", &self.name))?
+        {
+            KeyedStep::Entry(found) if found.key == key => Ok(found.value.map(<[u8]>::to_vec)),
+            _ => Err(Error::damaged(&*self.name, entry.offset, "saved entry does not check")),
+        }
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter(|(_, entry)| !entry.removed).map(|(key, _)| key.as_slice())
+    }
+
+    /// Saves a value (or its removal); durable when this returns.
+    pub(crate) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        if self.ragged || self.mostly_dead() {
+            self.rewrite()?;
+        }
+        let file = self.open_for_writing()?;
+        let entry = KeyedEntry { sequence: self.sequence + 1, key, value, end: 0 };
+        let bytes = encode_keyed(self.store, self.end, &entry);
+        let written = file
+            .write_at(&bytes, self.end)
+            .map_err(|error| (true, failed("write", &self.name)(error)))
+            .and_then(|()| file.sync().map_err(|e| (false, failed("sync", &self.name)(e))));
+        if let Err((before_sync, error)) = written {
+            return Err(self.take_back(&file, before_sync, error));
+        }
+        let (offset, end) = (self.end, self.end + bytes.len() as u64);
+        self.entries.insert(key.to_vec(), Entry { offset, end, removed: value.is_none() });
+        self.sequence += 1;
+        self.end = end;
+        Ok(())
+    }
+
+    /// After a failed write: a full disk is a clean refusal if the bytes can be cut off durably;
+    /// anything else ends writing until the store is opened again.
+    fn take_back(&mut self, file: &Arc<dyn DiskFile>, before_sync: bool, error: Error) -> Error {
+        let refused = before_sync
+            && error.kind() == ErrorKind::DiskFull
+            && file.set_size(self.end).and_then(|()| file.sync()).is_ok();
+        if refused {
+            return error;
+        }
+        let text = format!("an earlier write to {} failed", self.name);
+        self.failed = Some(Error::new(ErrorKind::Poisoned, text).because(error.clone()));
+        Error::new(ErrorKind::InDoubt, format!("cannot save to {}", self.name)).because(error)
+    }
+
+    fn open_for_writing(&mut self) -> Result<Arc<dyn DiskFile>> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let file = match self.disk.open(&self.name, Access::Write) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let file = self.disk.open(&self.name, Access::Create);
+                let file = file.map_err(failed("create", &self.name))?;
+                self.disk
+                    .sync_dir()
+                    .map_err(failed("sync the directory after making", &self.name))?;
+                file
+            }
+            other => other.map_err(failed("open", &self.name))?,
+        };
+        self.file = Some(file.clone());
+        Ok(file)
+    }
+
+    fn mostly_dead(&self) -> bool {
+        let living: u64 = self.entries.values().map(|entry| entry.end - entry.offset).sum();
+        self.end > REWRITE_BYTES && self.end > 2 * living
+    }
+
+    /// Writes the living entries into a new file. A damaged one is kept out; the caller has been told
+    /// by `refuse_damage`.
+    fn rewrite(&mut self) -> Result<()> {
+        let mut parts = Vec::new();
+        let mut entries = HashMap::new();
+        let mut offset = 0;
+        let mut keys: Vec<Vec<u8>> = self.keys().map(<[u8]>::to_vec).collect();
+        keys.sort();
+        for key in keys {
+            let Some(value) = self.get(&key)? else { continue };
+            self.sequence += 1;
+            let sequence = self.sequence;
+            let entry = KeyedEntry { sequence, key: &key, value: Some(&value), end: 0 };
+            let bytes = encode_keyed(self.store, offset, &entry);
+            let end = offset + bytes.len() as u64;
+            entries.insert(key, Entry { offset, end, removed: false });
+            offset = end;
+            parts.push(bytes);
+        }
+        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        self.file = None;
+        replace_file(&*self.disk, self.purpose, &self.name, &slices)?;
+        self.entries = entries;
+        self.end = offset;
+        self.ragged = false;
+        self.damaged = None;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    fn load(disk: &SimDisk) -> KeyedFile {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        disk.create_root().unwrap();
+        KeyedFile::load(disk, Uuid::from_u128(1), FileName::Checkpoints, Purpose::Checkpoints)
+            .unwrap()
+    }
+
+    #[test]
+    fn the_newest_value_per_key_survives_a_power_cut() {
+        let disk = SimDisk::new(1);
+        let mut file = load(&disk);
+        file.put(b"a", Some(b"1")).unwrap();
+        file.put(b"b", Some(b"2")).unwrap();
+        file.put(b"a", Some(b"3")).unwrap();
+        file.put(b"b", None).unwrap();
+        for seed in 0..50 {
+            let file = load(&disk.after_power_cut(seed));
+            assert_eq!(file.get(b"a").unwrap().as_deref(), Some(b"3".as_slice()));
+            assert_eq!(file.get(b"b").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_torn_entry_leaves_the_one_before_it_and_does_not_stop_later_ones() {
+        let disk = SimDisk::new(1);
+        let mut file = load(&disk);
+        file.put(b"a", Some(b"1")).unwrap();
+        file.put(b"a", Some(b"2")).unwrap();
+        let bytes = disk.read_file("checkpoints").unwrap();
+        for cut in bytes.len() / 2 + 1..bytes.len() {
+            let torn = disk.copy();
+            torn.write_file("checkpoints", bytes[..cut].to_vec());
+            let mut file = load(&torn);
+            file.refuse_damage().unwrap();
+            assert_eq!(file.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+            file.put(b"a", Some(b"4")).unwrap();
+            assert_eq!(load(&torn).get(b"a").unwrap().as_deref(), Some(b"4".as_slice()));
+        }
+    }
+
+    #[test]
+    fn damage_before_later_entries_is_told() {
+        let disk = SimDisk::new(1);
+        let mut file = load(&disk);
+        file.put(b"a", Some(b"1")).unwrap();
+        file.put(b"b", Some(b"2")).unwrap();
+        disk.flip_bit("checkpoints", 20, 3);
+        let error = load(&disk).refuse_damage().unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::Damaged, Some(0)));
+    }
+
+    #[test]
+    fn dead_entries_are_thrown_away() {
+        let disk = SimDisk::new(1);
+        let mut file = load(&disk);
+        let value = vec![7; 100_000];
+        for _ in 0..60 {
+            file.put(b"a", Some(&value)).unwrap();
+        }
+        assert!(disk.read_file("checkpoints").unwrap().len() < 2_000_000);
+        assert_eq!(load(&disk).get(b"a").unwrap(), Some(value));
+    }
+}

@@ -1,0 +1,21 @@
+//! Layer 4.9: many segment files as one log: what exists, recovery, the tail, verification.
+
+mod files;
+mod head;
+mod keyed;
+mod live;
+mod recover;
+mod stage;
+mod survey;
+mod tail;
+mod verify;
+
+pub(crate) use head::HeadFile;
+pub(crate) use keyed::KeyedFile;
+pub(crate) use live::LiveFile;
+pub(crate) use recover::{Recovered, recover};
+pub(crate) use stage::{BatchBytes, frame_overhead};
+pub(crate) use survey::{LogEnd, SegmentInfo, Survey, survey};
+pub(crate) use tail::{CommitFailure, Placed, Runway, Spares, Tail};
+pub(crate) use verify::verify_log;
+pub use verify::{TornTail, VerifyReport};

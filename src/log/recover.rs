@@ -1,0 +1,414 @@
+//! Layer 4.4: open a log for writing: judge its end, and carry the verdict out.
+//!
+//! Knows: the order of steps that may each crash and be repeated. Does not know: indexes. Nothing that
+//! may have been acknowledged is ever overwritten or cut: what survives uncertified is copied into a
+//! fresh segment, and only when that is durable under its name is anything cut off.
+
+use uuid::Uuid;
+
+use super::files::{create_temporary, failed, put_in_place, replace_file};
+use super::head::HeadFile;
+use super::live::LiveFile;
+use super::stage::{Cursor, Stage};
+use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, TailEnd, survey};
+use super::tail::{Tail, TailStart};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::format::{
+    FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Step, Walker, name_of,
+    segment_seed,
+};
+use crate::segment::{EndVerdict, Place, SegmentBytes, source_of};
+use crate::sync::Arc;
+use crate::types::{Error, ErrorKind, OpenReport, Position, Result, SetAside, Settings};
+
+/// A frame's records begin after its header.
+const HEADER: usize = crate::format::FRAME_HEADER_BYTES;
+/// Copied frames are written in pieces of about this size.
+const COPY_BYTES: usize = 4 << 20;
+
+/// A log open for writing.
+pub(crate) struct Recovered {
+    pub store: Uuid,
+    /// In order; the last is the tail's.
+    pub segments: Vec<SegmentInfo>,
+    pub tail: Tail,
+}
+
+/// Opens the log in `disk`, making it when there is none. The caller holds the lock.
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    settings: &Settings,
+    now: u64,
+    report: &mut OpenReport,
+) -> Result<Recovered> {
+    let found = match survey(&**disk)? {
+        Some(found) => found,
+        None => {
+            report.created = true;
+            create(&**disk, settings)?;
+            survey(&**disk)?
+                .ok_or_else(|| Error::invalid("the store vanished while it was made"))?
+        }
+    };
+    found.refuse_damage()?;
+    report.notes.extend(found.notes.iter().cloned());
+    remove_temporaries(&**disk)?;
+    let recovery = Recovery { disk, settings, now, epoch: found.epoch + 1 };
+    if found.segments.is_empty() {
+        recovery.begin(found, report)
+    } else {
+        recovery.go_on(found, report)
+    }
+}
+
+fn create(disk: &dyn Disk, settings: &Settings) -> Result<()> {
+    let head = Head {
+        store: Uuid::new_v4(),
+        id_scope: settings.id_scope,
+        generation: 1,
+        epoch: 0,
+        first_segment: 1,
+        last_segment: 0,
+        durable: 0,
+        ancestors: Vec::new(),
+    };
+    replace_file(disk, Purpose::Head, &name_of(FileName::Head(1)), &[&head.encode()])
+}
+
+/// Throws away what an interrupted preparation left; such a file was never anything.
+fn remove_temporaries(disk: &dyn Disk) -> Result<()> {
+    let names = disk.list().map_err(|e| Error::io("cannot list the directory", e))?;
+    for name in names {
+        if matches!(FileName::parse(&name), Some(FileName::Temporary(_))) {
+            disk.remove(&name).map_err(failed("remove", &name))?;
+        }
+    }
+    Ok(())
+}
+
+struct Recovery<'a> {
+    disk: &'a Arc<dyn Disk>,
+    settings: &'a Settings,
+    now: u64,
+    epoch: u32,
+}
+
+impl Recovery<'_> {
+    /// There is no segment with an opening frame: the log is empty.
+    fn begin(&self, found: Survey, report: &mut OpenReport) -> Result<Recovered> {
+        if found.certified() > 0 {
+            let what = "the log's first segment has no opening frame though frames were durable";
+            let name = name_of(FileName::Segment(found.head.first_segment));
+            return Err(Error::damaged(name, FIRST_FRAME, what).at(Position::new(1)));
+        }
+        let head = self.next_epoch(&found, 0)?;
+        let number = found.head.first_segment;
+        if let Some(torn) = found.unopened.filter(|file| !file.blank) {
+            self.set_aside(torn.number, FIRST_FRAME, u64::MAX, report)?;
+        }
+        report.verdict = "the log is empty";
+        report.clean = report.created;
+        let cursor = Cursor { offset: FIRST_FRAME, number: 1, position: 1, chain: 0 };
+        let stage = self.fresh(number, &head, cursor, 0, Predecessor::default(), None)?;
+        self.finish(found, head, number, stage, 0)
+    }
+
+    fn go_on(&self, mut found: Survey, report: &mut OpenReport) -> Result<Recovered> {
+        let Some(tail) = found.segments.last().cloned() else {
+            return Err(Error::invalid("a log without segments cannot go on"));
+        };
+        let name = tail.name();
+        let file = self.disk.open(&name, Access::Write).map_err(failed("open", &name))?;
+        // A writer that was killed may have left bytes that only the page cache holds.
+        file.sync().map_err(failed("sync", &name))?;
+        self.disk.sync_dir().map_err(failed("sync the directory of", &name))?;
+        let end = found.judge_tail(&file, &**self.disk)?;
+        report.verdict = end.row;
+        report.clean = end.walk.last_kind == FrameKind::Closed && end.verdict == EndVerdict::Clean;
+        match end.verdict {
+            EndVerdict::Unsupported => Err(Error::new(
+                ErrorKind::Unsupported,
+                "the log contains a frame of a newer format",
+            )
+            .in_file(name, end.walk.stop)),
+            EndVerdict::Damaged => Err(damaged_end(&found, &end, &name)),
+            EndVerdict::Clean => self.continue_here(found, &tail, &end),
+            EndVerdict::Rescue | EndVerdict::Torn => {
+                if end.verdict == EndVerdict::Torn {
+                    self.set_torn_aside(&found, &end, tail.number, report)?;
+                }
+                let from = end.walk.certified_end(end.certified);
+                report.frames_rescued = end.walk.good.expected.number - from.expected.number;
+                let head = self.next_epoch(&found, from.expected.number - 1)?;
+                let stage = self.fresh_after(&tail, &head, &file, from, &end)?;
+                let number = tail.number + 1;
+                let log_end = end_at(from);
+                if let Some(last) = found.segments.last_mut() {
+                    last.end = Some(log_end);
+                }
+                let done =
+                    self.finish(found, head, number, stage, end.walk.good.last_recorded_at)?;
+                // Bytes beyond the named end are dead now; give their space back.
+                file.set_size(from.offset).map_err(failed("cut", &name))?;
+                Ok(done)
+            }
+        }
+    }
+
+    /// Everything is certified and nothing follows: write on in the same segment.
+    fn continue_here(&self, found: Survey, tail: &SegmentInfo, end: &TailEnd) -> Result<Recovered> {
+        let place = end.walk.good;
+        let head = self.next_epoch(&found, place.expected.number - 1)?;
+        let live = LiveFile::open(&**self.disk, found.live.as_ref())?;
+        let tail = Tail::open(TailStart {
+            disk: self.disk.clone(),
+            head: head.clone(),
+            live,
+            number: tail.number,
+            cursor: cursor_at(place),
+            durable: place.expected.number - 1,
+            epoch: self.epoch,
+            first_position: tail.first_position(),
+            last_recorded_at: place.last_recorded_at,
+            sealed: end.sealed,
+            capacity: self.settings.segment_bytes,
+            align: self.settings.align_commit,
+        })?;
+        Ok(Recovered { store: head.get().store, segments: found.segments, tail })
+    }
+
+    /// The new writer epoch is durable before the first frame that carries it.
+    fn next_epoch(&self, found: &Survey, durable: u64) -> Result<Arc<HeadFile>> {
+        let head = Arc::new(HeadFile::new(self.disk.clone(), found.head.clone()));
+        head.update(|head| {
+            head.epoch = self.epoch;
+            head.durable = head.durable.max(durable);
+        })?;
+        Ok(head)
+    }
+
+    fn set_torn_aside(
+        &self,
+        found: &Survey,
+        end: &TailEnd,
+        number: u64,
+        report: &mut OpenReport,
+    ) -> Result<()> {
+        let good = end.walk.good;
+        report.frames_set_aside = end.walk.stop_number - good.expected.number + end.following;
+        if end.used > good.offset && !end.sealed {
+            self.set_aside(number, good.offset, end.used, report)?;
+        }
+        match found.unopened.filter(|file| !file.blank) {
+            Some(file) => self.set_aside(file.number, FIRST_FRAME, u64::MAX, report),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies bytes into a file of their own; the originals stay for now.
+    fn set_aside(&self, number: u64, from: u64, to: u64, report: &mut OpenReport) -> Result<()> {
+        let name = name_of(FileName::Segment(number));
+        let file = self.disk.open(&name, Access::Read).map_err(failed("open", &name))?;
+        let end = file.size().map_err(failed("read", &name))?.min(to);
+        let kept = name_of(FileName::SetAside(number, from, self.epoch));
+        let temporary = name_of(FileName::Temporary(Purpose::Recovery));
+        let copy = create_temporary(&**self.disk, &temporary)?;
+        let mut at = from;
+        let mut piece = vec![0; COPY_BYTES.min(usize::try_from(end - from).unwrap_or(COPY_BYTES))];
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+            let into = piece.get_mut(..wanted).unwrap_or_default();
+            let read = file.read_at(into, at).map_err(failed("read", &name))?;
+            let bytes = into.get(..read).unwrap_or_default();
+            copy.write_at(bytes, at - from).map_err(failed("write", &kept))?;
+            if read == 0 {
+                break;
+            }
+            at += read as u64;
+        }
+        copy.sync().map_err(failed("sync", &kept))?;
+        put_in_place(&**self.disk, &temporary, &kept)?;
+        report.set_aside.push(SetAside {
+            file: name,
+            offset: from,
+            bytes: at - from,
+            kept_in: kept,
+        });
+        Ok(())
+    }
+
+    /// A fresh segment after `tail`, holding the whole batches between `from` and the walk's end.
+    fn fresh_after(
+        &self,
+        tail: &SegmentInfo,
+        head: &Arc<HeadFile>,
+        file: &Arc<dyn DiskFile>,
+        from: Place,
+        end: &TailEnd,
+    ) -> Result<Stage> {
+        let predecessor = Predecessor {
+            number: tail.number,
+            end: from.offset,
+            frame: from.expected.number - 1,
+            chain: from.expected.chain,
+        };
+        let cursor = Cursor { offset: FIRST_FRAME, ..cursor_at(from) };
+        let survivors = Survivors {
+            file: SegmentBytes::File(file.clone()),
+            walker: Walker::new(tail.seed, from.offset, from.expected),
+            until: end.walk.good.offset,
+            name: tail.name(),
+        };
+        let at = from.last_recorded_at;
+        self.fresh(tail.number + 1, head, cursor, at, predecessor, Some(survivors))
+    }
+
+    /// Builds a segment with its opening frame, the survivors and a mark, under a temporary name, and
+    /// puts it in place: whatever has the name afterwards is whole and durable.
+    fn fresh(
+        &self,
+        number: u64,
+        head: &Arc<HeadFile>,
+        cursor: Cursor,
+        last_recorded_at: u64,
+        predecessor: Predecessor,
+        survivors: Option<Survivors>,
+    ) -> Result<Stage> {
+        let head_now = head.get();
+        let temporary = name_of(FileName::Temporary(Purpose::Recovery));
+        let file = create_temporary(&**self.disk, &temporary)?;
+        let header = SegmentHeader {
+            store: head_now.store,
+            number,
+            id_scope: head_now.id_scope,
+            capacity: self.settings.segment_bytes,
+            created_at: self.now,
+        };
+        file.write_at(&header.encode(), 0).map_err(failed("write", &temporary))?;
+        let seed = segment_seed(head_now.store, number);
+        let mut stage = Stage::new(seed, self.epoch, predecessor.frame, cursor);
+        stage.opening(&Opening { predecessor, last_recorded_at });
+        if let Some(survivors) = survivors {
+            survivors.copy(&mut stage, &file)?;
+        }
+        // The file gets its name only when all of it is synced, so this claim is true when it is seen.
+        stage.durable = stage.cursor.number - 1;
+        stage.control(FrameKind::Mark, &[], last_recorded_at);
+        flush(&mut stage, &file)?;
+        file.sync().map_err(failed("sync", &temporary))?;
+        put_in_place(&**self.disk, &temporary, &name_of(FileName::Segment(number)))?;
+        head.update(|head| {
+            head.last_segment = head.last_segment.max(number);
+            head.durable = stage.cursor.number - 1;
+        })?;
+        Ok(stage)
+    }
+
+    fn finish(
+        &self,
+        mut found: Survey,
+        head: Arc<HeadFile>,
+        number: u64,
+        stage: Stage,
+        last_recorded_at: u64,
+    ) -> Result<Recovered> {
+        let again = survey(&**self.disk)?;
+        let fresh = again.and_then(|s| s.segments.into_iter().find(|s| s.number == number));
+        let Some(fresh) = fresh else {
+            let name = name_of(FileName::Segment(number));
+            return Err(Error::damaged(name, FIRST_FRAME, "fresh segment does not read back"));
+        };
+        let first_position = fresh.first_position();
+        found.segments.push(fresh);
+        let live = LiveFile::open(&**self.disk, found.live.as_ref())?;
+        let tail = Tail::open(TailStart {
+            disk: self.disk.clone(),
+            head: head.clone(),
+            live,
+            number,
+            cursor: stage.cursor,
+            durable: stage.cursor.number - 1,
+            epoch: self.epoch,
+            first_position,
+            last_recorded_at,
+            sealed: false,
+            capacity: self.settings.segment_bytes,
+            align: self.settings.align_commit,
+        })?;
+        Ok(Recovered { store: head.get().store, segments: found.segments, tail })
+    }
+}
+
+struct Survivors {
+    file: SegmentBytes,
+    walker: Walker,
+    until: u64,
+    name: String,
+}
+
+impl Survivors {
+    /// Copies whole batches, under new frame numbers, with their records as they were.
+    fn copy(mut self, stage: &mut Stage, into: &Arc<dyn DiskFile>) -> Result<()> {
+        let mut source = source_of(&self.file, self.until);
+        self.walker.expected.epoch_max = u32::MAX;
+        while self.walker.offset < self.until {
+            let step = self.walker.step(&mut *source).map_err(failed("read", &self.name))?;
+            let Step::Frame(frame) = step else {
+                return Err(Error::damaged(&*self.name, self.walker.offset, "frame changed"));
+            };
+            if frame.header.kind != FrameKind::Batch {
+                continue;
+            }
+            let header = frame.header;
+            let totals = (header.part, header.batch_frames, header.batch_events);
+            let records = frame.bytes.get(HEADER..).unwrap_or_default();
+            stage.frame(FrameKind::Batch, totals, &[records], kept_place);
+            if stage.buffer.len() >= COPY_BYTES {
+                flush(stage, into)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Position, version and time of a copied record are those it had.
+fn kept_place(head: &[u8]) -> (u64, u64, u64) {
+    let mut take = crate::format::Take(head.get(8..).unwrap_or_default());
+    let mut next = || take.u64().unwrap_or_default();
+    (next(), next(), next())
+}
+
+fn flush(stage: &mut Stage, file: &Arc<dyn DiskFile>) -> Result<()> {
+    file.write_at(&stage.buffer, stage.base).map_err(failed("write", "a fresh segment"))?;
+    stage.base = stage.cursor.offset;
+    stage.buffer.clear();
+    Ok(())
+}
+
+fn cursor_at(place: Place) -> Cursor {
+    let expected = place.expected;
+    let (number, position, chain) = (expected.number, expected.position, expected.chain);
+    Cursor { offset: place.offset, number, position, chain }
+}
+
+fn end_at(place: Place) -> LogEnd {
+    LogEnd {
+        offset: place.offset,
+        frame: place.expected.number - 1,
+        chain: place.expected.chain,
+        next_position: place.expected.position,
+    }
+}
+
+fn damaged_end(found: &Survey, end: &TailEnd, name: &str) -> Error {
+    let first = end.walk.good.expected.position;
+    let text = format!(
+        "frame {} does not check though frames up to {} were durable",
+        end.walk.stop_number, end.certified
+    );
+    let mut error = Error::damaged(name, end.walk.stop, text).at(Position::new(first));
+    if let Some(mark) = found.live.filter(|mark| mark.next_position > first) {
+        error = error.through(Position::new(mark.next_position - 1));
+    }
+    error
+}

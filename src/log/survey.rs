@@ -1,0 +1,372 @@
+//! Layer 4.2: which segments a directory holds and where each begins; reads only.
+//!
+//! Knows: head, headers and opening frames. Does not know: what is in the segments, or what to do
+//! about damage: it is collected, and the caller refuses or works around it.
+
+use super::files::{failed, read_small};
+use super::head::read_heads;
+use super::live::read_live;
+use crate::disk::{Access, Disk, DiskFile};
+use crate::format::{
+    Expected, FileName, FrameHeader, FrameKind, Head, LiveMark, Opening, SEGMENT_HEADER_BYTES,
+    SegmentHeader, Step, Walker, name_of, segment_seed,
+};
+use crate::segment::{
+    EndFacts, EndVerdict, FileSource, Place, SegmentBytes, TailWalk, WalkEnd, certificates_after,
+    judge_end, last_used_byte, source_of, walk_tail,
+};
+use crate::sync::Arc;
+use crate::types::{Damage, Error, ErrorKind, Position, Result};
+
+/// Where frames begin.
+pub(crate) const FIRST_FRAME: u64 = SEGMENT_HEADER_BYTES as u64;
+
+/// A segment whose header and opening frame check.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentInfo {
+    pub number: u64,
+    pub seed: u32,
+    pub header: SegmentHeader,
+    pub opening: FrameHeader,
+    pub opened: Opening,
+    /// The place after the opening frame.
+    pub start: Place,
+    /// Where the successor says it ends, and the chain value there; `None` for the tail.
+    pub end: Option<LogEnd>,
+}
+
+/// A named end of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    pub offset: u64,
+    pub frame: u64,
+    pub chain: u32,
+    pub next_position: u64,
+}
+
+impl SegmentInfo {
+    pub(crate) fn name(&self) -> String {
+        name_of(FileName::Segment(self.number))
+    }
+
+    pub(crate) fn first_position(&self) -> u64 {
+        self.opening.first_position
+    }
+}
+
+/// A segment file without an opening frame that checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unopened {
+    pub number: u64,
+    /// Nothing but zeros after the header: prepared and not used yet.
+    pub blank: bool,
+}
+
+/// What a directory holds.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub head: Head,
+    pub live: Option<LiveMark>,
+    /// The log's segments in order; the last is the tail.
+    pub segments: Vec<SegmentInfo>,
+    /// The file after the tail.
+    pub unopened: Option<Unopened>,
+    pub damage: Vec<Damage>,
+    pub notes: Vec<String>,
+    /// The newest writer epoch that anything names.
+    pub epoch: u32,
+}
+
+enum Found {
+    Opened(Box<SegmentInfo>),
+    Unopened(Unopened),
+    Missing,
+    Damaged(Error),
+}
+
+/// Looks at the directory; `None` when there is no store in it.
+pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
+    let names = match disk.list() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|e| Error::io(format!("cannot list {}", disk.location()), e))?,
+    };
+    let numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| match FileName::parse(name) {
+            Some(FileName::Segment(number)) => Some(number),
+            _ => None,
+        })
+        .collect();
+    let heads = read_heads(disk)?;
+    let Some(head) = heads.newest else {
+        if numbers.is_empty() && heads.damaged.is_none() {
+            return Ok(None);
+        }
+        let name = heads.damaged.unwrap_or_else(|| name_of(FileName::Head(0)));
+        return Err(Error::damaged(name, 0, "no generation of the head file checks"));
+    };
+    let live = read_live(disk, head.store)?;
+    let mut survey = Survey {
+        epoch: head.epoch.max(live.map_or(0, |mark| mark.epoch)),
+        live,
+        segments: Vec::new(),
+        unopened: None,
+        damage: Vec::new(),
+        notes: Vec::new(),
+        head,
+    };
+    if let Some(name) = heads.damaged {
+        survey.notes.push(format!("{name} does not check; the other generation was used"));
+    }
+    let listed = survey.head.last_segment;
+    let last = numbers.iter().copied().max().unwrap_or(0).max(listed);
+    // A number far beyond the log is a foreign file, not 2^60 missing segments.
+    let last = last.min(listed + 2);
+    for number in survey.head.first_segment..=last {
+        let found = look_at(disk, &survey.head, number)?;
+        survey.take(number, found, listed);
+    }
+    survey.link_ends();
+    Ok(Some(survey))
+}
+
+fn look_at(disk: &dyn Disk, head: &Head, number: u64) -> Result<Found> {
+    let name = name_of(FileName::Segment(number));
+    let file = match disk.open(&name, Access::Read) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Missing),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            return Ok(Found::Damaged(Error::damaged(name, 0, "segment is not a regular file")));
+        }
+        other => other.map_err(failed("open", &name))?,
+    };
+    let block = read_small(disk, &name, FIRST_FRAME)?.unwrap_or_default();
+    let header = match SegmentHeader::decode(&block, &name) {
+        Ok(header) => header,
+        Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
+        Err(error) => return Ok(Found::Damaged(error)),
+    };
+    if header.number != number || header.store != head.origin_of(number) {
+        let what = "segment belongs to another place or another store";
+        return Ok(Found::Damaged(Error::damaged(name, 0, what)));
+    }
+    look_at_opening(file, header, &name)
+}
+
+fn look_at_opening(file: Arc<dyn DiskFile>, header: SegmentHeader, name: &str) -> Result<Found> {
+    let seed = segment_seed(header.store, header.number);
+    let mut source = FileSource::sparing(file.clone(), u64::MAX);
+    let unread = |error| Error::io(format!("cannot read {name}"), error);
+    let bytes = crate::format::Source::bytes(&mut source, FIRST_FRAME, 64).map_err(unread)?;
+    let number = header.number;
+    let first = FrameHeader::decode(bytes, seed, FIRST_FRAME);
+    let Some(opening) = first.filter(|frame| frame.kind == FrameKind::Opening) else {
+        let mut whole = FileSource::new(file, u64::MAX);
+        let blank = last_used_byte(&mut whole, FIRST_FRAME).map_err(unread)? == FIRST_FRAME;
+        return Ok(Found::Unopened(Unopened { number, blank }));
+    };
+    let expected = Expected {
+        number: opening.number,
+        position: opening.first_position,
+        chain: opening.chain,
+        epoch_min: 0,
+        epoch_max: u32::MAX,
+    };
+    let mut walker = Walker::new(seed, FIRST_FRAME, expected);
+    let opened = match walker.step(&mut source).map_err(unread)? {
+        Step::Frame(frame) => {
+            frame.records().next().and_then(|(_, record)| Opening::decode(record.body))
+        }
+        Step::Unsupported => {
+            let what = "segment begins with a frame of a newer format";
+            return Err(Error::new(ErrorKind::Unsupported, what).in_file(name, FIRST_FRAME));
+        }
+        Step::Bad(_) => None,
+    };
+    let Some(opened) = opened else {
+        return Ok(Found::Unopened(Unopened { number, blank: false }));
+    };
+    let last_recorded_at = opened.last_recorded_at;
+    let start = Place { offset: walker.offset, expected: walker.expected, last_recorded_at };
+    let info = SegmentInfo { number, seed, header, opening, opened, start, end: None };
+    Ok(Found::Opened(Box::new(info)))
+}
+
+impl Survey {
+    fn take(&mut self, number: u64, found: Found, listed: u64) {
+        let name = name_of(FileName::Segment(number));
+        match found {
+            Found::Opened(info) => {
+                if let Some(before) = self.unopened.take() {
+                    // A later segment was begun, so the earlier one was more than a spare.
+                    let what = "segment has no opening frame though a later one has";
+                    self.damaged(&name_of(FileName::Segment(before.number)), FIRST_FRAME, what);
+                }
+                self.epoch = self.epoch.max(info.opening.epoch);
+                self.segments.push(*info);
+            }
+            Found::Unopened(unopened) => match self.unopened {
+                Some(_) if !unopened.blank => {
+                    self.damaged(&name, FIRST_FRAME, "segment after a spare is not empty");
+                }
+                Some(_) => {}
+                None => self.unopened = Some(unopened),
+            },
+            Found::Missing if number <= listed => {
+                self.damaged(&name, 0, "segment that the head lists is missing");
+            }
+            Found::Missing => {}
+            Found::Damaged(error) => self.damaged(&name, 0, error.message()),
+        }
+    }
+
+    fn damaged(&mut self, file: &str, offset: u64, what: &str) {
+        self.damage.push(Damage {
+            file: file.into(),
+            offset,
+            first_position: None,
+            last_position: None,
+            what: what.into(),
+        });
+    }
+
+    /// Tells every segment where its successor says it ends, and checks that they follow each other.
+    fn link_ends(&mut self) {
+        let mut damage = Vec::new();
+        let pairs: Vec<(usize, Opening, FrameHeader, u64)> = self
+            .segments
+            .iter()
+            .enumerate()
+            .skip(1)
+            .map(|(at, next)| (at, next.opened, next.opening, next.number))
+            .collect();
+        for (at, opened, opening, number) in pairs {
+            let Some(segment) = self.segments.get_mut(at - 1) else { continue };
+            let before = opened.predecessor;
+            let follows = before.number == segment.number
+                && before.number + 1 == number
+                && before.frame >= segment.opening.number
+                && before.frame + 1 == opening.number
+                && opening.first_position >= segment.opening.first_position;
+            if !follows {
+                let first = segment.start.expected.position;
+                damage.push(Damage {
+                    file: name_of(FileName::Segment(number)),
+                    offset: FIRST_FRAME,
+                    first_position: Some(Position::new(first)),
+                    last_position: Some(Position::new(opening.first_position.saturating_sub(1))),
+                    what: format!("segment does not follow segment {}", segment.number),
+                });
+                continue;
+            }
+            segment.end = Some(LogEnd {
+                offset: before.end,
+                frame: before.frame,
+                chain: before.chain,
+                next_position: opening.first_position,
+            });
+        }
+        self.damage.extend(damage);
+    }
+
+    /// The first damage as an error.
+    pub(crate) fn refuse_damage(&self) -> Result<()> {
+        let Some(damage) = self.damage.first() else { return Ok(()) };
+        Err(damage_error(damage))
+    }
+
+    /// W, so far as it can be known without walking the tail.
+    pub(crate) fn certified(&self) -> u64 {
+        let live = self.live.filter(|mark| mark.epoch <= self.epoch).map_or(0, |mark| mark.frame);
+        let openings = self.segments.iter().map(|segment| segment.opening.durable).max();
+        self.head.durable.max(live).max(openings.unwrap_or(0))
+    }
+
+    /// Walks the tail and judges its end.
+    pub(crate) fn judge_tail(&self, file: &Arc<dyn DiskFile>, disk: &dyn Disk) -> Result<TailEnd> {
+        let Some(tail) = self.segments.last() else {
+            return Err(Error::damaged(disk.location(), 0, "there is no segment to walk"));
+        };
+        let name = tail.name();
+        let unread = |error| Error::io(format!("cannot read {name}"), error);
+        let bytes = SegmentBytes::File(file.clone());
+        let mut source = source_of(&bytes, u64::MAX);
+        let mut start = tail.start;
+        start.expected.epoch_max = self.epoch;
+        let walk = walk_tail(&mut *source, tail.seed, start).map_err(unread)?;
+        let mut certified = walk.certified.max(self.certified());
+        let used = last_used_byte(&mut *source, walk.stop).map_err(unread)?;
+        let sealed = walk.last_kind == FrameKind::Seal;
+        let mut following = 0;
+        if used > walk.stop && !sealed {
+            let expected = Expected { number: walk.stop_number, ..walk.good.expected };
+            let range = walk.stop + 8..used;
+            let (claim, found) =
+                certificates_after(&mut *source, range, tail.seed, &expected).map_err(unread)?;
+            certified = certified.max(claim);
+            following += found;
+        }
+        let next_blank = match self.unopened.filter(|next| next.number == tail.number + 1) {
+            Some(next) if !next.blank => {
+                let (claim, found) = claims_of_next(disk, &self.head, next.number, &walk)?;
+                certified = certified.max(claim);
+                following += found;
+                false
+            }
+            _ => true,
+        };
+        let facts = EndFacts {
+            bad: match walk.end {
+                WalkEnd::Bad(bad) => Some(bad),
+                WalkEnd::Unsupported => None,
+            },
+            number: walk.stop_number,
+            certified,
+            open_batch: walk.open_batch,
+            blank_to_end: (sealed || used <= walk.stop) && next_blank,
+            survivors: walk.good.expected.number > certified + 1,
+        };
+        let (row, verdict) = judge_end(&facts);
+        Ok(TailEnd { walk, certified, row, verdict, used, sealed, following })
+    }
+}
+
+/// The end of the log, judged.
+#[derive(Debug)]
+pub(crate) struct TailEnd {
+    pub walk: TailWalk,
+    pub certified: u64,
+    pub row: &'static str,
+    pub verdict: EndVerdict,
+    /// After the last byte of the tail that is not zero.
+    pub used: u64,
+    /// The tail ends with a seal.
+    pub sealed: bool,
+    /// Frame headers that check after the place where the walk stopped.
+    pub following: u64,
+}
+
+fn claims_of_next(
+    disk: &dyn Disk,
+    head: &Head,
+    number: u64,
+    walk: &TailWalk,
+) -> Result<(u64, u64)> {
+    let name = name_of(FileName::Segment(number));
+    let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
+    let end = file.size().map_err(failed("read", &name))?;
+    let seed = segment_seed(head.origin_of(number), number);
+    let mut source = FileSource::new(file, u64::MAX);
+    let before = Expected { number: walk.stop_number.saturating_sub(1), ..walk.good.expected };
+    certificates_after(&mut source, FIRST_FRAME..end, seed, &before).map_err(failed("read", &name))
+}
+
+pub(crate) fn damage_error(damage: &Damage) -> Error {
+    let mut error = Error::damaged(damage.file.clone(), damage.offset, damage.what.clone());
+    if let Some(first) = damage.first_position {
+        error = error.at(first);
+    }
+    if let Some(last) = damage.last_position {
+        error = error.through(last);
+    }
+    error
+}

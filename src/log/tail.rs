@@ -1,0 +1,428 @@
+//! Layer 4.3: the segment that is written: stage a group, write it, sync it, roll to the next.
+//!
+//! Knows: offsets, prepared space, what a failure leaves behind. Does not know: streams or versions;
+//! those are decided above. One thread at a time owns it.
+
+use super::files::{failed, prepare_segment};
+use super::head::HeadFile;
+use super::live::LiveFile;
+use super::stage::{BatchBytes, Cursor, Stage, frame_overhead};
+use super::survey::{FIRST_FRAME, LogEnd};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::format::{
+    FileName, FrameKind, LiveMark, Opening, Predecessor, Seal, SegmentHeader, name_of, segment_seed,
+};
+use crate::sync::{Arc, Condvar, Mutex};
+use crate::types::{Error, ErrorKind, EventRef, IdScope, Result};
+
+/// Room kept at the end of a segment for its seal and for the mark of a close.
+const CLOSING_BYTES: u64 = 512;
+/// Space is prepared ahead in pieces between these sizes.
+const PREPARE_LEAST: u64 = 1 << 20;
+const PREPARE_MOST: u64 = 8 << 20;
+/// A commit block under `Options::align_commit`.
+const COMMIT_BLOCK: u64 = 4096;
+
+/// Why a group could not be made durable.
+#[derive(Debug)]
+pub(crate) enum CommitFailure {
+    /// Nothing of it is or will become readable; the log goes on where it was.
+    Refused(Error),
+    /// Nobody knows what is on disk; only recovery can tell.
+    Fatal(Error),
+}
+
+/// Zero-written space ahead of the writer. A byte has one owner: below `ready` the writer, in the
+/// range being prepared the preparer, beyond that whoever takes it first under the lock.
+#[derive(Debug)]
+pub(crate) struct Runway {
+    name: String,
+    capacity: u64,
+    state: Mutex<RunwayState>,
+    landed: Condvar,
+}
+
+#[derive(Debug)]
+struct RunwayState {
+    ready: u64,
+    in_flight: bool,
+}
+
+impl Runway {
+    fn new(name: String, capacity: u64, ready: u64) -> Self {
+        let state = Mutex::new(RunwayState { ready, in_flight: false });
+        Self { name, capacity, state, landed: Condvar::new() }
+    }
+
+    /// Makes everything below `end` the writer's.
+    fn claim(&self, end: u64) {
+        let mut state = self.state.lock();
+        while state.in_flight && state.ready < end {
+            self.landed.wait(&mut state);
+        }
+        state.ready = state.ready.max(end);
+    }
+
+    /// Whether a writer at `offset` will soon need more.
+    pub(crate) fn is_short(&self, offset: u64) -> bool {
+        let state = self.state.lock();
+        !state.in_flight && state.ready < self.capacity && state.ready < offset + PREPARE_LEAST / 2
+    }
+
+    /// Zero-writes and syncs the next piece, through a file of its own: two syncs of one open file
+    /// would share one error report.
+    pub(crate) fn prepare(&self, disk: &dyn Disk) -> Result<()> {
+        let (from, size) = {
+            let mut state = self.state.lock();
+            if state.in_flight || state.ready >= self.capacity {
+                return Ok(());
+            }
+            state.in_flight = true;
+            let size = state.ready.clamp(PREPARE_LEAST, PREPARE_MOST);
+            (state.ready, size.min(self.capacity - state.ready))
+        };
+        let done = self.write_zeros(disk, from, size);
+        let mut state = self.state.lock();
+        state.in_flight = false;
+        if done.is_ok() {
+            state.ready = state.ready.max(from + size);
+        }
+        self.landed.notify_all();
+        done
+    }
+
+    fn write_zeros(&self, disk: &dyn Disk, from: u64, size: u64) -> Result<()> {
+        let file = disk.open(&self.name, Access::Write).map_err(failed("open", &self.name))?;
+        let piece = vec![0; usize::try_from(size.min(1 << 20)).unwrap_or(0)];
+        let mut at = from;
+        while at < from + size {
+            let rest = usize::try_from(from + size - at).unwrap_or(usize::MAX).min(piece.len());
+            let zeros = piece.get(..rest).unwrap_or_default();
+            file.write_at(zeros, at).map_err(failed("prepare space in", &self.name))?;
+            at += rest as u64;
+        }
+        file.sync().map_err(failed("sync prepared space in", &self.name))
+    }
+}
+
+/// Prepares empty segments and lists them in the head, each once.
+#[derive(Debug)]
+pub(crate) struct Spares {
+    disk: Arc<dyn Disk>,
+    head: Arc<HeadFile>,
+    capacity: u64,
+    prepared: Mutex<u64>,
+}
+
+impl Spares {
+    pub(crate) fn new(disk: Arc<dyn Disk>, head: Arc<HeadFile>, capacity: u64, last: u64) -> Self {
+        Self { disk, head, capacity, prepared: Mutex::new(last) }
+    }
+
+    /// Makes sure that segment `number` exists, synced and listed.
+    pub(crate) fn ensure(&self, number: u64, now: u64) -> Result<()> {
+        let mut prepared = self.prepared.lock();
+        if *prepared >= number {
+            return Ok(());
+        }
+        let head = self.head.get();
+        let header = SegmentHeader {
+            store: head.store,
+            number,
+            id_scope: head.id_scope,
+            capacity: self.capacity,
+            created_at: now,
+        };
+        prepare_segment(&*self.disk, &header)?;
+        self.head.update(|head| head.last_segment = head.last_segment.max(number))?;
+        *prepared = number;
+        Ok(())
+    }
+}
+
+/// Everything needed to go on writing at the end of a recovered log.
+pub(crate) struct TailStart {
+    pub disk: Arc<dyn Disk>,
+    pub head: Arc<HeadFile>,
+    pub live: LiveFile,
+    pub number: u64,
+    pub cursor: Cursor,
+    pub durable: u64,
+    pub epoch: u32,
+    pub first_position: u64,
+    pub last_recorded_at: u64,
+    /// The segment ends with its seal.
+    pub sealed: bool,
+    pub capacity: u64,
+    pub align: bool,
+}
+
+/// The end of the log, owned by whoever commits.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    disk: Arc<dyn Disk>,
+    head: Arc<HeadFile>,
+    live: LiveFile,
+    spares: Arc<Spares>,
+    file: Arc<dyn DiskFile>,
+    runway: Arc<Runway>,
+    stage: Stage,
+    /// What is written and was not taken back.
+    written: Cursor,
+    /// The last frame that is synced.
+    durable: u64,
+    epoch: u32,
+    number: u64,
+    first_position: u64,
+    last_recorded_at: u64,
+    sealed: bool,
+    capacity: u64,
+    align: bool,
+}
+
+/// Where a staged batch came to lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed {
+    pub first_position: u64,
+    pub last_frame: u64,
+}
+
+impl Tail {
+    pub(crate) fn open(start: TailStart) -> Result<Self> {
+        let name = name_of(FileName::Segment(start.number));
+        let file = start.disk.open(&name, Access::Write).map_err(failed("open", &name))?;
+        let ready = file.size().map_err(failed("read", &name))?.max(start.cursor.offset);
+        let spare_size = start.capacity;
+        let last = start.head.get().last_segment;
+        let spares =
+            Spares::new(start.disk.clone(), start.head.clone(), spare_size, last.max(start.number));
+        let seed = segment_seed(start.head.get().store, start.number);
+        Ok(Self {
+            runway: Arc::new(Runway::new(name, start.capacity, ready)),
+            stage: Stage::new(seed, start.epoch, start.durable, start.cursor),
+            spares: Arc::new(spares),
+            disk: start.disk,
+            head: start.head,
+            live: start.live,
+            file,
+            written: start.cursor,
+            durable: start.durable,
+            epoch: start.epoch,
+            number: start.number,
+            first_position: start.first_position,
+            last_recorded_at: start.last_recorded_at,
+            sealed: start.sealed,
+            capacity: start.capacity,
+            align: start.align,
+        })
+    }
+
+    pub(crate) fn segment(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn id_scope(&self) -> IdScope {
+        self.head.get().id_scope
+    }
+
+    pub(crate) fn file(&self) -> Arc<dyn DiskFile> {
+        self.file.clone()
+    }
+
+    pub(crate) fn live_handle(&self) -> Arc<dyn DiskFile> {
+        self.live.handle()
+    }
+
+    pub(crate) fn runway(&self) -> Arc<Runway> {
+        self.runway.clone()
+    }
+
+    pub(crate) fn spares(&self) -> Arc<Spares> {
+        self.spares.clone()
+    }
+
+    /// The end of what is written.
+    pub(crate) fn written(&self) -> Cursor {
+        self.written
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// The number the next batch's first frame will have, so far as is staged.
+    pub(crate) fn next_frame(&self) -> u64 {
+        self.stage.cursor.number
+    }
+
+    /// `recorded_at` for a batch decided at `now`: never before the last.
+    pub(crate) fn stamp(&mut self, now: u64) -> u64 {
+        self.last_recorded_at = self.last_recorded_at.max(now);
+        self.last_recorded_at
+    }
+
+    pub(crate) fn last_recorded_at(&self) -> u64 {
+        self.last_recorded_at
+    }
+
+    /// Whether more than half of the segment is used, so that the next should be prepared.
+    pub(crate) fn wants_spare(&self) -> bool {
+        self.written.offset > self.capacity / 2
+    }
+
+    /// Whether a batch with so many bytes of records goes into this segment after what is staged. An
+    /// empty segment takes a batch of any size.
+    pub(crate) fn fits(&self, bytes: u64) -> bool {
+        if self.sealed {
+            return false;
+        }
+        let end = self.stage.cursor.offset + bytes + frame_overhead(bytes) + CLOSING_BYTES;
+        let used = self.stage.cursor.position > self.first_position
+            || self.stage.cursor.offset > FIRST_FRAME + CLOSING_BYTES;
+        end <= self.capacity || !used
+    }
+
+    /// Begins a group: nothing is staged.
+    pub(crate) fn begin(&mut self) {
+        let seed = segment_seed(self.head.get().store, self.number);
+        self.stage.restart(seed, self.durable, self.written);
+    }
+
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.stage.buffer.is_empty()
+    }
+
+    pub(crate) fn stage_batch(&mut self, batch: &BatchBytes<'_>, placed: &mut Vec<u32>) -> Placed {
+        let first_position = self.stage.cursor.position;
+        self.stage.batch(batch, placed);
+        Placed { first_position, last_frame: self.stage.cursor.number - 1 }
+    }
+
+    pub(crate) fn staged_event(&self, offset: u32) -> Option<EventRef<'_>> {
+        self.stage.event(offset)
+    }
+
+    /// Writes what is staged, in one piece.
+    pub(crate) fn write(&mut self) -> Result<(), CommitFailure> {
+        if self.stage.buffer.is_empty() {
+            return Ok(());
+        }
+        if self.align {
+            self.stage.fill_block(COMMIT_BLOCK);
+        }
+        self.runway.claim(self.stage.cursor.offset);
+        if let Err(error) = self.file.write_at(&self.stage.buffer, self.stage.base) {
+            return Err(self.take_back(Error::io("cannot write to the log", error)));
+        }
+        self.written = self.stage.cursor;
+        Ok(())
+    }
+
+    /// After a failed write: a full disk is refused cleanly if the rejected bytes can be cut off and
+    /// the cut synced, so that no later crash brings them back. Cutting needs no space.
+    fn take_back(&mut self, error: Error) -> CommitFailure {
+        if error.kind() != ErrorKind::DiskFull {
+            return CommitFailure::Fatal(error);
+        }
+        let cut = self.file.set_size(self.written.offset).and_then(|()| self.file.sync());
+        match cut {
+            Ok(()) => {
+                self.begin();
+                CommitFailure::Refused(error)
+            }
+            Err(source) => {
+                CommitFailure::Fatal(Error::io("cannot cut a refused write off", source))
+            }
+        }
+    }
+
+    /// Makes everything written durable.
+    pub(crate) fn sync(&mut self) -> Result<(), CommitFailure> {
+        let synced = self.file.sync();
+        synced.map_err(|e| CommitFailure::Fatal(Error::io("cannot sync the log", e)))?;
+        self.durable = self.written.number - 1;
+        Ok(())
+    }
+
+    /// Tells followers and a later recovery how far the log is durable.
+    pub(crate) fn mark_live(&mut self) -> Result<()> {
+        self.live.write(LiveMark {
+            store: self.head.get().store,
+            epoch: self.epoch,
+            sequence: 0,
+            frame: self.durable,
+            next_position: self.written.position,
+            segment: self.number,
+            end: self.written.offset,
+        })
+    }
+
+    /// Seals this segment and goes on in the next. Answers where this one ends. Nothing may be staged.
+    pub(crate) fn roll(&mut self, now: u64) -> Result<LogEnd, CommitFailure> {
+        // A full disk shows here, before the log is touched.
+        self.spares.ensure(self.number + 1, now).map_err(|error| match error.kind() {
+            ErrorKind::DiskFull => CommitFailure::Refused(error),
+            _ => CommitFailure::Fatal(error),
+        })?;
+        self.begin();
+        if !self.sealed {
+            let events = self.written.position - self.first_position;
+            self.stage.seal(Seal { events, last_recorded_at: self.last_recorded_at });
+            self.write()?;
+            self.sync()?;
+            self.sealed = true;
+        }
+        let end = LogEnd {
+            offset: self.written.offset,
+            frame: self.written.number - 1,
+            chain: self.written.chain,
+            next_position: self.written.position,
+        };
+        self.open_next(end).map_err(CommitFailure::Fatal)?;
+        Ok(end)
+    }
+
+    /// Moves to the next segment and stages its opening frame.
+    fn open_next(&mut self, end: LogEnd) -> Result<()> {
+        let name = name_of(FileName::Segment(self.number + 1));
+        let file = self.disk.open(&name, Access::Write).map_err(failed("open", &name))?;
+        let ready = file.size().map_err(failed("read", &name))?;
+        let predecessor = Predecessor {
+            number: self.number,
+            end: end.offset,
+            frame: end.frame,
+            chain: end.chain,
+        };
+        self.file = file;
+        self.runway = Arc::new(Runway::new(name, self.capacity, ready));
+        self.number += 1;
+        self.sealed = false;
+        self.first_position = end.next_position;
+        self.written.offset = FIRST_FRAME;
+        self.begin();
+        self.stage.opening(&Opening { predecessor, last_recorded_at: self.last_recorded_at });
+        // The opening is synced by itself: rolling is rare, and nothing then depends on it riding along.
+        let wrote = self.write().and_then(|()| self.sync());
+        wrote.map_err(|failure| match failure {
+            CommitFailure::Refused(error) | CommitFailure::Fatal(error) => error,
+        })?;
+        self.begin();
+        Ok(())
+    }
+
+    /// Writes the mark of a clean close, and gives prepared space back. Nothing may be staged.
+    pub(crate) fn close(&mut self) -> Result<(), CommitFailure> {
+        self.begin();
+        self.sync()?;
+        self.stage.durable = self.durable;
+        self.stage.control(FrameKind::Closed, &[], self.last_recorded_at);
+        self.write()?;
+        self.runway.claim(u64::MAX);
+        let cut = self.file.set_size(self.written.offset);
+        cut.map_err(|e| CommitFailure::Fatal(Error::io("cannot give prepared space back", e)))?;
+        self.sync()?;
+        self.mark_live().map_err(CommitFailure::Fatal)?;
+        let synced = self.live.handle().sync();
+        synced.map_err(|e| CommitFailure::Fatal(Error::io("cannot sync the live file", e)))
+    }
+}

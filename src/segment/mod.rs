@@ -1,0 +1,9 @@
+//! Layer 3.9: one segment file: reading it, judging its end.
+
+mod bytes;
+mod verdict;
+mod walk;
+
+pub(crate) use bytes::{FileSource, SegmentBytes, WINDOW_BYTES, read_event, source_of};
+pub(crate) use verdict::{EndFacts, EndVerdict, judge_end};
+pub(crate) use walk::{Place, TailWalk, WalkEnd, certificates_after, last_used_byte, walk_tail};
