@@ -1,10 +1,18 @@
 //! factlog
 #![allow(dead_code, unused_imports)]
+mod api;
 mod clock;
 pub mod disk;
+mod engine;
 mod format;
+mod index;
 mod log;
 mod segment;
 mod sync;
 mod types;
+pub use api::*;
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use engine::{Appended, Snapshot, StreamAppended};
+pub use log::{TornTail, VerifyReport};
 pub use types::*;
+pub use uuid::Uuid;

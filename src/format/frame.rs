@@ -16,7 +16,7 @@
 //! 40  kind               u8   below 128: refuse if unknown
 //! 41  part               u8   bit 0: first of its batch, bit 1: last of its batch
 //! 42  flags              u16  all "refuse if unknown"
-//! 44  records            u32
+//! 44  records checksum   u32  over the head checksums of the records, in order
 //! 48  events             u32
 //! 52  frames of batch    u32  in the last frame of a batch, else 0
 //! 56  events of batch    u32  in the last frame of a batch, else 0
@@ -28,6 +28,8 @@ use super::checksum::crc_from;
 use super::record::set;
 
 pub(crate) const FRAME_HEADER_BYTES: usize = 64;
+/// No frame is longer: one event of the largest kind, its names and a control record.
+pub(crate) const FRAME_BYTES_MAX: u32 = 96 << 20;
 pub(crate) const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"FLFR");
 
 /// What a frame is.
@@ -95,7 +97,8 @@ pub(crate) struct FrameHeader {
     pub kind: FrameKind,
     pub part: BatchPart,
     pub flags: u16,
-    pub records: u32,
+    /// Binds the records to this header: a whole record of another frame does not fit in here.
+    pub records_crc: u32,
     pub events: u32,
     pub batch_frames: u32,
     pub batch_events: u32,
@@ -114,7 +117,7 @@ impl FrameHeader {
         out.put_u8(self.kind.code());
         out.put_u8(u8::from(self.part.first) | u8::from(self.part.last) << 1);
         out.put_u16(self.flags);
-        out.put_u32(self.records);
+        out.put_u32(self.records_crc);
         out.put_u32(self.events);
         out.put_u32(self.batch_frames);
         out.put_u32(self.batch_events);
@@ -138,7 +141,7 @@ impl FrameHeader {
             kind: FrameKind::of(take.u8()?),
             part: BatchPart::default(),
             flags: 0,
-            records: 0,
+            records_crc: 0,
             events: 0,
             batch_frames: 0,
             batch_events: 0,
@@ -146,12 +149,14 @@ impl FrameHeader {
         let part = take.u8()?;
         header.part = BatchPart { first: part & 1 != 0, last: part & 2 != 0 };
         header.flags = take.u16()? | u16::from(part >> 2) << 8;
-        header.records = take.u32()?;
+        header.records_crc = take.u32()?;
         header.events = take.u32()?;
         header.batch_frames = take.u32()?;
         header.batch_events = take.u32()?;
         let sum = crc_from(crc_from(seed, checked), &offset.to_le_bytes());
-        let fits = header.length as usize >= FRAME_HEADER_BYTES && header.length % 8 == 0;
+        let fits = header.length as usize >= FRAME_HEADER_BYTES
+            && header.length <= FRAME_BYTES_MAX
+            && header.length.is_multiple_of(8);
         (take.u32()? == sum && fits).then_some(header)
     }
 
@@ -169,14 +174,18 @@ pub(crate) fn patch_header(frame: &mut [u8], header: &FrameHeader, seed: u32, of
     set(frame, FRAME_HEADER_BYTES - 4, &sum.to_le_bytes());
 }
 
-/// The chain value after a frame: over what its header says and the checksums of its records' heads,
-/// never over lengths or offsets, so that a segment rewritten with stubs keeps it.
-pub(crate) fn chain_after(header: &FrameHeader, heads: impl IntoIterator<Item = u32>) -> u32 {
+/// The records checksum of a frame, from the head checksums of its records in order.
+pub(crate) fn records_crc(heads: impl IntoIterator<Item = u32>) -> u32 {
+    heads.into_iter().fold(0, |sum, head| crc_from(sum, &head.to_le_bytes()))
+}
+
+/// The chain value after a frame: over what its header says (and through it the checksums of its
+/// records), never over lengths or offsets, so that a segment rewritten with stubs keeps it.
+pub(crate) fn chain_after(header: &FrameHeader) -> u32 {
     let bytes = header.encode();
     let said = bytes.get(8..36).unwrap_or_default();
     let counted = bytes.get(40..60).unwrap_or_default();
-    let start = crc_from(crc_from(header.chain, said), counted);
-    heads.into_iter().fold(start, |chain, head| crc_from(chain, &head.to_le_bytes()))
+    crc_from(crc_from(header.chain, said), counted)
 }
 
 #[cfg(test)]
@@ -194,7 +203,7 @@ mod tests {
             kind: FrameKind::Batch,
             part: BatchPart { first: true, last: true },
             flags: 0,
-            records: 3,
+            records_crc: 3,
             events: 2,
             batch_frames: 1,
             batch_events: 2,
@@ -233,11 +242,11 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_does_not_take_in_the_length() {
-        let longer = FrameHeader { length: 640, ..header() };
-        assert_eq!(chain_after(&header(), [1, 2]), chain_after(&longer, [1, 2]));
-        assert_ne!(chain_after(&header(), [1, 2]), chain_after(&header(), [2, 1]));
-        let other = FrameHeader { number: 10, ..header() };
-        assert_ne!(chain_after(&header(), []), chain_after(&other, []));
+    fn the_chain_takes_in_records_and_number_but_not_the_length() {
+        let chain = chain_after(&header());
+        assert_eq!(chain, chain_after(&FrameHeader { length: 640, ..header() }));
+        assert_ne!(chain, chain_after(&FrameHeader { records_crc: 4, ..header() }));
+        assert_ne!(chain, chain_after(&FrameHeader { number: 10, ..header() }));
+        assert_ne!(records_crc([1, 2]), records_crc([2, 1]));
     }
 }

@@ -83,7 +83,9 @@ impl Head {
         }
         let mut take = Take(body.get(8..).unwrap_or_default());
         let (version, scope) = (take.u16(), take.u8());
-        let known = version == Some(FORMAT_VERSION) && take.zeros(5).is_some();
+        let base = body.get(72..80).and_then(|bytes| Take(bytes).u64());
+        let plain = take.zeros(5).is_some() && base.is_none_or(|base| base == 0);
+        let known = version == Some(FORMAT_VERSION) && plain;
         let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
             let text = format!(
                 "head file has format version {} or unknown flags; this build reads version {FORMAT_VERSION}",
@@ -98,7 +100,7 @@ impl Head {
         let (store, generation, epoch, count) =
             (take.uuid()?, take.u64()?, take.u32()?, take.u32()?);
         let (first_segment, last_segment, durable) = (take.u64()?, take.u64()?, take.u64()?);
-        take.zeros(8)?;
+        take.u64()?;
         let mut ancestors = Vec::new();
         for _ in 0..count.min(ANCESTORS_MAX) {
             ancestors.push(Ancestor { store: take.uuid()?, through: take.u64()? });
@@ -113,7 +115,8 @@ impl Head {
             durable,
             ancestors,
         };
-        (take.0.is_empty() && first_segment >= 1).then_some(head)
+        let ordered = first_segment >= 1 && first_segment - 1 <= last_segment;
+        (take.0.is_empty() && ordered).then_some(head)
     }
 
     /// The UUID that the segment's header must carry.

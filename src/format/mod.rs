@@ -19,9 +19,10 @@ pub(crate) use checksum::{crc, crc_from, segment_seed};
 pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal};
 pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind, chain_after, patch_header,
+    records_crc,
 };
 pub(crate) use head::{Ancestor, Head};
-pub(crate) use keyed::{KEYED_ALIGN, KeyedEntry, KeyedStep, encode_keyed, keyed_step};
+pub(crate) use keyed::{KEYED_ALIGN, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step};
 pub(crate) use live::{LIVE_BYTES, LIVE_SLOT_BYTES, LiveMark};
 pub(crate) use names::{FileName, Purpose, name_of};
 pub(crate) use record::{

@@ -122,6 +122,30 @@ impl<'a> Record<'a> {
         let whole = crc(stored) == head.body_crc && padding.iter().all(|byte| *byte == 0);
         whole.then_some(Self { head, body })
     }
+
+    /// The record at the front of `bytes` as [`push_record`] left it, with the place it is to get. Its
+    /// checksums are not looked at: the bytes are still where they were laid out.
+    pub(crate) fn unplaced(bytes: &'a [u8], place: (u64, u64, u64)) -> Option<Self> {
+        let mut take = Take(bytes);
+        let (kind, flags) = (take.u8()?, take.u8()?);
+        take.zeros(2)?;
+        let body_length = take.u32()?;
+        let (position, version, recorded_at) = place;
+        let kind = RecordKind::of(kind);
+        let (body_crc, head_crc) = (0, 0);
+        let head = RecordHead {
+            kind,
+            flags,
+            body_length,
+            position,
+            version,
+            recorded_at,
+            body_crc,
+            head_crc,
+        };
+        let body = bytes.get(RECORD_HEAD_BYTES..)?.get(..body_length as usize)?;
+        Some(Self { head, body })
+    }
 }
 
 /// Lays a record out at the end of `out`, its body written by `write`. Position, version, time and

@@ -5,8 +5,12 @@
 
 use std::io;
 
-use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind, chain_after};
+use super::checksum::crc_from;
+use super::frame::{
+    BatchPart, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind, chain_after,
+};
 use super::record::{Record, RecordKind};
+use super::segment::SEGMENT_HEADER_BYTES;
 
 /// Bytes of one segment, by offset. Answers fewer bytes than asked for only at the end.
 pub(crate) trait Source {
@@ -167,7 +171,9 @@ impl Walker {
 
     fn belongs(&self, header: &FrameHeader) -> bool {
         let expected = &self.expected;
-        header.number == expected.number
+        let opens = header.kind == FrameKind::Opening;
+        opens == (self.offset == SEGMENT_HEADER_BYTES as u64)
+            && header.number == expected.number
             && header.first_position == expected.position
             && header.chain == expected.chain
             && (expected.epoch_min..=expected.epoch_max).contains(&header.epoch)
@@ -176,26 +182,33 @@ impl Walker {
             && header.first_position < u64::MAX / 2
     }
 
-    /// Keeps track of batches; answers whether the frame fits.
+    /// Keeps track of batches; answers whether the frame fits. An unfinished batch stays open when it
+    /// does not: recovery cuts where the batch began.
     fn continues_batch(&mut self, header: &FrameHeader) -> bool {
+        let lenient = self.lenient;
         if header.kind != FrameKind::Batch {
-            let fits = self.open.is_none() || self.lenient;
-            return fits && header.events == 0 && header.batch_frames == 0;
+            let plain = header.part == BatchPart::default() && header.events == 0;
+            let counted = header.batch_frames != 0 || header.batch_events != 0;
+            return (self.open.is_none() || lenient) && plain && !counted;
         }
-        if header.part.first == self.open.is_some() && !self.lenient {
+        if header.part.first == self.open.is_some() && !lenient {
             return false;
         }
         let (offset, before) = (self.offset, self.expected);
-        let mut batch =
-            self.open.take().unwrap_or(OpenBatch { offset, before, frames: 0, events: 0 });
+        let fresh = OpenBatch { offset, before, frames: 0, events: 0 };
+        let mut batch = self.open.filter(|_| !header.part.first).unwrap_or(fresh);
         batch.frames += 1;
         batch.events = batch.events.saturating_add(header.events);
-        if !header.part.last {
-            self.open = Some(batch);
-            return header.batch_frames == 0 && header.batch_events == 0;
+        let (frames, events) = match header.part.last {
+            true => (batch.frames, batch.events),
+            false => (0, 0),
+        };
+        if (frames, events) != (header.batch_frames, header.batch_events) && !lenient {
+            return false;
         }
-        let counted = batch.frames == header.batch_frames && batch.events == header.batch_events;
-        counted || std::mem::take(&mut self.lenient)
+        self.open = (!header.part.last).then_some(batch);
+        self.lenient = lenient && !header.part.last;
+        true
     }
 }
 
@@ -207,7 +220,7 @@ enum Records {
 
 /// Checks that the records fill the frame exactly, and answers the chain value after it.
 fn check_records(header: &FrameHeader, frame: &[u8], seed: u32) -> Records {
-    let mut heads = Vec::new();
+    let mut heads = 0;
     let mut rest = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
     let mut events: u32 = 0;
     while !rest.is_empty() {
@@ -221,13 +234,13 @@ fn check_records(header: &FrameHeader, frame: &[u8], seed: u32) -> Records {
             }
             events += 1;
         }
-        heads.push(record.head.head_crc);
+        heads = crc_from(heads, &record.head.head_crc.to_le_bytes());
         rest = rest.get(record.head.record_bytes()..).unwrap_or_default();
     }
-    if heads.len() != header.records as usize || events != header.events {
+    if heads != header.records_crc || events != header.events {
         return Records::Bad;
     }
-    Records::Good(chain_after(header, heads))
+    Records::Good(chain_after(header))
 }
 
 /// The next place at or after `from` (a multiple of 8), before `end`, where a header checks.

@@ -30,6 +30,7 @@ pub(crate) const FORMAT_VERSION: u16 = 0;
 pub(crate) const STORE_MAGIC: &[u8; 8] = b"FACTLOG\0";
 const CHECKSUM_CRC32: u8 = 1;
 const PIPELINE_DEPTH: u8 = 1;
+const PIPELINE_DEPTH_MAX: u8 = 2;
 
 /// The values of a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,13 +108,16 @@ impl SegmentHeader {
             return Err(Error::new(ErrorKind::Unsupported, text).in_file(file, 8));
         };
         Ok((|| {
-            Some(Self {
+            let header = Self {
                 store: take.uuid()?,
                 number: take.u64()?,
                 capacity: take.u64()?,
                 created_at: take.u64()?,
                 id_scope,
-            })
+            };
+            let depth = take.u8()?;
+            take.zeros(take.0.len())?;
+            (1..=PIPELINE_DEPTH_MAX).contains(&depth).then_some(header)
         })())
     }
 }

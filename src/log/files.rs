@@ -72,3 +72,16 @@ pub(crate) fn read_small(disk: &dyn Disk, name: &str, limit: u64) -> Result<Opti
     bytes.truncate(read);
     Ok(Some(bytes))
 }
+
+/// Whether the name is one of a store's files.
+pub(crate) fn is_ours(name: &str) -> bool {
+    FileName::parse(name).is_some()
+}
+
+pub(crate) fn is_segment(name: &str) -> bool {
+    matches!(FileName::parse(name), Some(FileName::Segment(_)))
+}
+
+pub(crate) fn is_sidecar(name: &str) -> bool {
+    matches!(FileName::parse(name), Some(FileName::Sidecar(_)))
+}

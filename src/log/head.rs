@@ -15,7 +15,7 @@ const HEAD_BYTES_MAX: u64 = 64 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct HeadsRead {
     pub newest: Option<Head>,
-    /// A generation that is there and does not check.
+    /// A generation that is missing or does not check: it may have been the newest.
     pub damaged: Option<String>,
 }
 
@@ -25,9 +25,13 @@ pub(crate) struct HeadsRead {
 /// `Unsupported` when either is of a newer format: then the other may be older than what exists.
 pub(crate) fn read_heads(disk: &dyn Disk) -> Result<HeadsRead> {
     let mut read = HeadsRead::default();
+    let mut missing = None;
     for generation in [0, 1] {
         let name = name_of(FileName::Head(generation));
-        let Some(bytes) = read_small(disk, &name, HEAD_BYTES_MAX)? else { continue };
+        let Some(bytes) = read_small(disk, &name, HEAD_BYTES_MAX)? else {
+            missing = Some(name);
+            continue;
+        };
         match Head::decode(&bytes, &name) {
             Ok(head) if read.newest.as_ref().is_none_or(|n| n.generation < head.generation) => {
                 read.newest = Some(head);
@@ -36,6 +40,10 @@ pub(crate) fn read_heads(disk: &dyn Disk) -> Result<HeadsRead> {
             Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
             Err(_) => read.damaged = Some(name),
         }
+    }
+    // Only the very first generation has no sibling.
+    if read.newest.as_ref().is_some_and(|head| head.generation > 1) {
+        read.damaged = read.damaged.or(missing);
     }
     Ok(read)
 }

@@ -10,7 +10,8 @@ use uuid::Uuid;
 use super::files::{failed, replace_file};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    FileName, KEYED_ALIGN, KeyedEntry, KeyedStep, Purpose, encode_keyed, keyed_step, name_of,
+    FileName, KEYED_ALIGN, KeyedEntry, KeyedStep, Purpose, encode_keyed, keyed_seed, keyed_step,
+    name_of,
 };
 use crate::segment::FileSource;
 use crate::sync::Arc;
@@ -30,7 +31,7 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct KeyedFile {
     disk: Arc<dyn Disk>,
-    store: Uuid,
+    seed: u32,
     name: String,
     purpose: Purpose,
     file: Option<Arc<dyn DiskFile>>,
@@ -54,7 +55,7 @@ impl KeyedFile {
     ) -> Result<Self> {
         let name = name_of(file);
         let mut keyed = Self {
-            store,
+            seed: keyed_seed(store, u8::from(purpose == Purpose::Snapshots) + 1),
             purpose,
             file: None,
             entries: HashMap::new(),
@@ -79,7 +80,7 @@ impl KeyedFile {
         let mut source = FileSource::new(file, u64::MAX);
         let (mut at, mut bad_from) = (0, None);
         while at < size {
-            match keyed_step(&mut source, self.store, at).map_err(failed("read", &self.name))? {
+            match keyed_step(&mut source, self.seed, at).map_err(failed("read", &self.name))? {
                 KeyedStep::Entry(entry) => {
                     if let Some(bad) = bad_from.take() {
                         self.damaged = self.damaged.or(Some(bad));
@@ -116,7 +117,7 @@ impl KeyedFile {
         };
         let file = self.disk.open(&self.name, Access::Read).map_err(failed("open", &self.name))?;
         let mut source = FileSource::sparing(file, entry.end);
-        match keyed_step(&mut source, self.store, entry.offset)
+        match keyed_step(&mut source, self.seed, entry.offset)
             .map_err(failed("read", &self.name))?
         {
             KeyedStep::Entry(found) if found.key == key => Ok(found.value.map(<[u8]>::to_vec)),
@@ -138,7 +139,7 @@ impl KeyedFile {
         }
         let file = self.open_for_writing()?;
         let entry = KeyedEntry { sequence: self.sequence + 1, key, value, end: 0 };
-        let bytes = encode_keyed(self.store, self.end, &entry);
+        let bytes = encode_keyed(self.seed, self.end, &entry);
         let written = file
             .write_at(&bytes, self.end)
             .map_err(|error| (true, failed("write", &self.name)(error)))
@@ -204,7 +205,7 @@ impl KeyedFile {
             self.sequence += 1;
             let sequence = self.sequence;
             let entry = KeyedEntry { sequence, key: &key, value: Some(&value), end: 0 };
-            let bytes = encode_keyed(self.store, offset, &entry);
+            let bytes = encode_keyed(self.seed, offset, &entry);
             let end = offset + bytes.len() as u64;
             entries.insert(key, Entry { offset, end, removed: false });
             offset = end;

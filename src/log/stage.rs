@@ -6,6 +6,7 @@
 use crate::format::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opening, RECORD_HEAD_BYTES, Record,
     RecordKind, Seal, chain_after, decode_event, patch_header, patch_record, push_record,
+    records_crc,
 };
 use crate::types::EventRef;
 
@@ -99,7 +100,7 @@ impl Stage {
             kind,
             part,
             flags: 0,
-            records: u32::try_from(heads.len()).unwrap_or(u32::MAX),
+            records_crc: records_crc(heads),
             events,
             batch_frames,
             batch_events,
@@ -112,7 +113,7 @@ impl Stage {
             offset: offset + u64::from(header.length),
             number: header.number + 1,
             position: header.first_position + u64::from(events),
-            chain: chain_after(&header, heads),
+            chain: chain_after(&header),
         };
     }
 

@@ -116,6 +116,8 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         head,
     };
     if let Some(name) = heads.damaged {
+        // The lost generation was the other's successor at most, so it can have begun one epoch.
+        survey.epoch += 1;
         survey.notes.push(format!("{name} does not check; the other generation was used"));
     }
     let listed = survey.head.last_segment;
@@ -128,6 +130,31 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
     }
     survey.link_ends();
     Ok(Some(survey))
+}
+
+/// The segment `number`, if it is there with an opening frame that checks.
+pub(crate) fn find_segment(
+    disk: &dyn Disk,
+    head: &Head,
+    number: u64,
+) -> Result<Option<SegmentInfo>> {
+    match look_at(disk, head, number)? {
+        Found::Opened(info) => Ok(Some(*info)),
+        _ => Ok(None),
+    }
+}
+
+impl SegmentInfo {
+    /// Where the segment before this one ends.
+    pub(crate) fn predecessor_end(&self) -> LogEnd {
+        let before = self.opened.predecessor;
+        LogEnd {
+            offset: before.end,
+            frame: before.frame,
+            chain: before.chain,
+            next_position: self.opening.first_position,
+        }
+    }
 }
 
 fn look_at(disk: &dyn Disk, head: &Head, number: u64) -> Result<Found> {

@@ -221,6 +221,11 @@ impl Tail {
         self.number
     }
 
+    /// The segment ends with its seal; the log goes on in the next.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
     pub(crate) fn id_scope(&self) -> IdScope {
         self.head.get().id_scope
     }
@@ -244,6 +249,10 @@ impl Tail {
     /// The end of what is written.
     pub(crate) fn written(&self) -> Cursor {
         self.written
+    }
+
+    pub(crate) fn has_unsynced(&self) -> bool {
+        self.durable + 1 < self.written.number
     }
 
     pub(crate) fn durable(&self) -> u64 {

@@ -28,3 +28,4 @@ pub(crate) use limits::{
     SUBJECT_MAX, TAG_MAX, TAGS_MAX,
 };
 pub(crate) use recorded::BodyLayout;
+pub(crate) use stream::category;

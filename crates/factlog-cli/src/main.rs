@@ -1,1 +1,2 @@
+//! The factlog command.
 fn main() {}

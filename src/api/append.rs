@@ -1,0 +1,235 @@
+//! Layer 7.1: batches, and the answer to one that was submitted.
+//!
+//! Knows: checking and encoding on the caller's thread. Does not know: how batches are committed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::engine::{
+    Appended, Batch, BatchEvent, BatchStream, Engine, Slot, check_shape, commit_inline, drive,
+};
+use crate::format::encode_event;
+use crate::sync::Arc;
+use crate::types::{
+    BATCH_BYTES_MAX, Durability, Error, Expect, IdScope, NewEvent, Position, Query, Result,
+    StreamKey, StreamName,
+};
+
+/// Events and checks for one atomic commit: all or none; see [`Store::batch`](crate::Store::batch).
+///
+/// ```
+/// use factlog::{Expect, NewEvent, Store};
+/// let store = Store::in_memory()?;
+/// let appended = store
+///     .batch()
+///     .append("Account-1", Expect::NoStream, [NewEvent::binary("Opened", "1")])
+///     .append("Account-2", Expect::NoStream, [NewEvent::binary("Opened", "2")])
+///     .commit()?;
+/// assert_eq!(appended.streams.len(), 2);
+/// # Ok::<(), factlog::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a batch does nothing until it is committed or submitted"]
+pub struct BatchBuilder<'a> {
+    engine: &'a Arc<Engine>,
+    batch: Batch,
+    refused: Option<Error>,
+}
+
+impl<'a> BatchBuilder<'a> {
+    pub(super) fn new(engine: &'a Arc<Engine>) -> Self {
+        Self { engine, batch: Batch::default(), refused: None }
+    }
+
+    fn and(mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Self {
+        if self.refused.is_none() {
+            self.refused = act(&mut self).err();
+        }
+        self
+    }
+
+    /// Appends events to a stream, in this order. A stream may be named again with
+    /// [`Expect::Any`] to interleave its events with those of another.
+    pub fn append(
+        self,
+        stream: impl StreamKey,
+        expect: Expect,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Self {
+        self.and(|builder| {
+            let name = stream.stream_name()?;
+            let at = builder.stream(&name, expect)?;
+            for event in events {
+                builder.event(&name, at, &event)?;
+            }
+            if builder.batch.streams.get(at).is_some_and(|stream| stream.events == 0) {
+                return Err(Error::invalid("append without events").in_stream(name.as_str()));
+            }
+            Ok(())
+        })
+    }
+
+    /// Checks a stream without appending to it.
+    pub fn check(self, stream: impl StreamKey, expect: Expect) -> Self {
+        self.and(|builder| {
+            let name = stream.stream_name()?;
+            if expect == Expect::Any {
+                let text = "a check that expects anything checks nothing";
+                return Err(Error::invalid(text).in_stream(name.as_str()));
+            }
+            builder.stream(&name, expect).map(|_| ())
+        })
+    }
+
+    /// Fails if an event that matches has a position above `after`.
+    pub fn condition(self, query: impl Into<Query>, after: Position) -> Self {
+        self.and(|builder| {
+            builder.batch.conditions.push((query.into(), after));
+            Ok(())
+        })
+    }
+
+    /// Fails if an event that matches exists anywhere in the log.
+    pub fn fails_if_exists(self, query: impl Into<Query>) -> Self {
+        self.and(|builder| {
+            builder.batch.none_exist.push(query.into());
+            Ok(())
+        })
+    }
+
+    /// Moves a checkpoint in the same commit.
+    pub fn checkpoint(self, name: impl Into<String>, position: Position) -> Self {
+        self.and(|builder| {
+            let name = name.into();
+            crate::engine::check_name(&name)?;
+            if builder.batch.checkpoint.replace((name, position)).is_some() {
+                return Err(Error::invalid("a batch carries at most one checkpoint"));
+            }
+            Ok(())
+        })
+    }
+
+    /// Asks for more durability than the store's own; never for less.
+    pub fn durability(self, durability: Durability) -> Self {
+        self.and(|builder| {
+            if !durability.covers(builder.engine.settings.durability) {
+                return Err(Error::invalid("an append cannot ask for less than its store gives"));
+            }
+            builder.batch.durability = Some(durability);
+            Ok(())
+        })
+    }
+
+    fn stream(&mut self, name: &StreamName, expect: Expect) -> Result<usize> {
+        if name.as_str().starts_with('$') {
+            let text = "streams that begin with $ are the store's own";
+            return Err(Error::invalid(text).in_stream(name.as_str()));
+        }
+        let known = self.batch.streams.iter().position(|stream| stream.name == *name);
+        let Some(at) = known else {
+            self.batch.streams.push(BatchStream { name: name.clone(), expect, events: 0 });
+            return Ok(self.batch.streams.len() - 1);
+        };
+        if expect != Expect::Any {
+            let text = "a stream is checked twice in one batch";
+            return Err(Error::invalid(text).in_stream(name.as_str()));
+        }
+        Ok(at)
+    }
+
+    fn event(&mut self, name: &StreamName, stream: usize, event: &NewEvent) -> Result<()> {
+        let limits = &self.engine.settings.limits;
+        let part = encode_event(&mut self.batch.records, name, event, limits)
+            .map_err(|error| error.in_stream(name.as_str()))?;
+        if self.batch.records.len() as u64 > BATCH_BYTES_MAX {
+            let text = format!("batch is larger than {BATCH_BYTES_MAX} bytes");
+            return Err(Error::invalid(text));
+        }
+        self.batch.starts.push(part.start);
+        self.batch.events.push(BatchEvent { id: part.id, stream });
+        if let Some(stream) = self.batch.streams.get_mut(stream) {
+            stream.events += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(&'a Arc<Engine>, Batch)> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        self.engine.refuse_writing()?;
+        check_shape(&self.batch, self.engine.id_scope == IdScope::Stream)?;
+        Ok((self.engine, self.batch))
+    }
+
+    /// Commits; returns when the batch is as durable as asked.
+    ///
+    /// # Errors
+    /// `Conflict`, `AlreadyExists`, `Deleted`, `IdConflict`, `DuplicateIdInBatch`, `Invalid`,
+    /// `DiskFull`: nothing was written. `InDoubt`: open again and retry with the same ids.
+    /// `Poisoned`, `Closed`.
+    pub fn commit(self) -> Result<Appended> {
+        let (engine, batch) = self.finish()?;
+        let slot = engine.queue.push(batch)?;
+        drive(engine, &slot)
+    }
+
+    /// Queues it, waiting while the queue is full, and answers with a ticket.
+    ///
+    /// # Errors
+    /// `Invalid`, `Poisoned`, `Closed`.
+    pub fn submit(self) -> Result<Ticket> {
+        let (engine, batch) = self.finish()?;
+        let slot = engine.queue.push(batch)?;
+        engine.queue.nudge();
+        Ok(Ticket { engine: engine.clone(), slot })
+    }
+
+    /// Queues it if there is room.
+    ///
+    /// # Errors
+    /// `QueueFull`; otherwise as [`Self::submit`].
+    pub fn try_submit(self) -> Result<Ticket> {
+        let (engine, batch) = self.finish()?;
+        let slot = engine.queue.try_push(batch)?;
+        engine.queue.nudge();
+        Ok(Ticket { engine: engine.clone(), slot })
+    }
+}
+
+/// The answer to a submitted batch, to be waited for or awaited (in any runtime, or none). Dropping
+/// it does not undo the append.
+#[derive(Debug)]
+#[must_use = "the batch is committed anyway, but only the ticket tells whether it was accepted"]
+pub struct Ticket {
+    engine: Arc<Engine>,
+    slot: Arc<Slot>,
+}
+
+impl Ticket {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::commit`].
+    pub fn wait(self) -> Result<Appended> {
+        drive(&self.engine, &self.slot)
+    }
+
+    /// The answer, if there is one already.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<Appended>> {
+        self.slot.outcome()
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Appended>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.engine.settings.background {
+            commit_inline(&self.engine);
+        }
+        self.slot.poll(context.waker())
+    }
+}

@@ -1,0 +1,19 @@
+//! Layer 7.9: the verbs.
+
+mod append;
+mod info;
+mod options;
+mod read;
+mod store;
+#[cfg(feature = "stream")]
+mod stream;
+mod subscribe;
+
+pub use append::{BatchBuilder, Ticket};
+pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
+pub use options::Options;
+pub use read::{Events, Read};
+pub use store::{Store, verify};
+#[cfg(feature = "stream")]
+pub use stream::DeliveryStream;
+pub use subscribe::{Delivery, Source, Start, SubscribeOptions, Subscription};

@@ -1,0 +1,176 @@
+//! Layer 7.4: how a store is opened.
+//!
+//! Knows: every choice, its default and its unit. Does not know: how it is carried out.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::store::Store;
+use crate::clock::{Clock, SystemClock};
+use crate::disk::{Disk, MemDisk, RealDisk};
+use crate::engine::{open_follower, open_writer};
+use crate::sync::Arc;
+use crate::types::{Durability, Error, ErrorKind, IdScope, Result, Settings};
+
+/// How a store is opened; see [`Store::options`]. Nothing here can panic: what does not fit together
+/// is an `Invalid` error of `open`.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use factlog::{Durability, Store};
+/// let store = Store::options()
+///     .durability(Durability::Sync)
+///     .segment_bytes(16 << 20)
+///     .open(dir.path().join("orders"))?;
+/// # Ok::<(), factlog::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Options {
+    settings: Settings,
+    create: bool,
+    clock: Arc<dyn Clock>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { settings: Settings::default(), create: true, clock: Arc::new(SystemClock) }
+    }
+}
+
+impl Options {
+    /// When an append is answered. Default: [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = durability;
+        self
+    }
+
+    /// Within what an event id is unique. Counts only when the store is made. Default: the store.
+    pub fn id_scope(mut self, scope: IdScope) -> Self {
+        self.settings.id_scope = scope;
+        self
+    }
+
+    /// Size of a segment file in bytes, 16 KiB to just below 4 GiB. Default: 64 MiB.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.settings.segment_bytes = bytes;
+        self
+    }
+
+    /// Most bytes of data in one event, up to 64 MiB. Default: 1 MiB.
+    pub fn event_data_max(mut self, bytes: usize) -> Self {
+        self.settings.limits.event_data_max = bytes;
+        self
+    }
+
+    /// What may wait to be committed before appenders feel backpressure, in bytes and in batches.
+    /// Default: 64 MiB, 16,384.
+    pub fn queue(mut self, bytes: usize, batches: usize) -> Self {
+        self.settings.limits.queue_bytes = bytes;
+        self.settings.limits.queue_batches = batches;
+        self
+    }
+
+    /// Whether the store is made when the directory is absent or empty. Default: true.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Makes every index from the log alone, ignoring sidecars. Default: false.
+    pub fn rebuild_index(mut self, rebuild: bool) -> Self {
+        self.settings.rebuild_index = rebuild;
+        self
+    }
+
+    /// Whether sealed segments are mapped into memory or read with positioned reads. Mapped, a
+    /// foreign truncation of a file kills this process. Default: true.
+    pub fn map_segments(mut self, map: bool) -> Self {
+        self.settings.map_segments = map;
+        self
+    }
+
+    /// Begins every commit on a 4096-byte block of its own, for disks that may damage bytes beside
+    /// those being written when the power fails. Costs up to a block per commit. Default: false.
+    pub fn align_commit(mut self, align: bool) -> Self {
+        self.settings.align_commit = align;
+        self
+    }
+
+    /// Whether the store has threads of its own to prepare space, make sidecars and commit batches
+    /// nobody waits for. Without them the callers do that work, which makes tests repeatable; a
+    /// submitted batch is then committed when its ticket is waited for. Default: true.
+    pub fn background_threads(mut self, background: bool) -> Self {
+        self.settings.background = background;
+        self
+    }
+
+    /// How often a read-only store looks for what another process has written. Default: 1 ms.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.settings.poll_interval = interval;
+        self
+    }
+
+    /// Where the time comes from. Default: the operating system.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the store in a directory for writing; there is one writer at a time.
+    ///
+    /// # Errors
+    /// `Locked`, `Damaged`, `Unsupported`, `NotFound` (with `create(false)`), `Invalid`, `Io`.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        self.open_on(Arc::new(RealDisk::new(path.as_ref())))
+    }
+
+    /// Opens the store in a directory for reading, beside a writer in another process or alone. Takes
+    /// no lock, writes nothing, follows the writer, and works around damage, which its
+    /// [`Store::open_report`] lists.
+    ///
+    /// # Errors
+    /// `NotFound`, `Damaged` (when not even the head checks), `Unsupported`, `Io`.
+    pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Store> {
+        self.open_read_only_on(Arc::new(RealDisk::new(path.as_ref())))
+    }
+
+    /// Opens a store in memory: nothing survives its last handle.
+    ///
+    /// # Errors
+    /// `Invalid` when the options do not fit together.
+    pub fn in_memory(self) -> Result<Store> {
+        self.open_on(Arc::new(MemDisk::new()))
+    }
+
+    /// Opens the store on any [`Disk`].
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_on(self, disk: Arc<dyn Disk>) -> Result<Store> {
+        if !self.create && !holds_store(&*disk)? {
+            let text = format!("there is no store in {}", disk.location());
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        let started = open_writer(disk, self.clock, self.settings)?;
+        Ok(Store::of(started.engine, started.threads))
+    }
+
+    /// Opens the store on any [`Disk`] for reading.
+    ///
+    /// # Errors
+    /// As [`Options::open_read_only`].
+    pub fn open_read_only_on(self, disk: Arc<dyn Disk>) -> Result<Store> {
+        let started = open_follower(disk, self.clock, self.settings)?;
+        Ok(Store::of(started.engine, started.threads))
+    }
+}
+
+/// Whether the directory has anything of a store in it.
+fn holds_store(disk: &dyn Disk) -> Result<bool> {
+    match disk.list() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io(format!("cannot list {}", disk.location()), error)),
+        Ok(names) => Ok(names.iter().any(|name| crate::log::is_ours(name))),
+    }
+}

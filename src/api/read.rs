@@ -1,0 +1,307 @@
+//! Layer 7.2: reads: what to read, and the iterator that serves it.
+//!
+//! Knows: bounds, direction, filters. Does not know: files. A read is lazy and goes over one view: it
+//! ends at the watermark it began with, and every event is checked when it is served.
+
+use std::ops::ControlFlow;
+
+use super::subscribe::Source;
+use crate::engine::{
+    Candidates, Engine, EventReader, LOST, Segment, View, Wanted, candidates, segment_at,
+};
+use crate::sync::Arc;
+use crate::types::{
+    Error, EventRef, Position, Query, RecordedEvent, Result, Timestamp, Version, category,
+};
+
+/// What to read; iterate over it, or visit it with [`Read::for_each`].
+///
+/// ```
+/// use factlog::{Expect, NewEvent, Store, Version};
+/// let store = Store::in_memory()?;
+/// let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+/// store.append("Clock-1", Expect::NoStream, events)?;
+/// let last_two: Vec<_> = store.read_stream("Clock-1").backward().limit(2).into_iter()
+///     .collect::<Result<_, _>>()?;
+/// assert_eq!(last_two[0].version(), Version::new(5));
+/// # Ok::<(), factlog::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a read does nothing until it is iterated over"]
+pub struct Read {
+    engine: Arc<Engine>,
+    source: Result<Source>,
+    versions: (Version, Version),
+    after: Position,
+    through: Position,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    only: Option<Query>,
+    limit: u64,
+    backward: bool,
+}
+
+impl Read {
+    pub(super) fn new(engine: Arc<Engine>, source: Result<Source>) -> Self {
+        Self {
+            engine,
+            source,
+            versions: (Version::NONE, Version::new(u64::MAX - 1)),
+            after: Position::START,
+            through: Position::new(u64::MAX - 1),
+            since: None,
+            until: None,
+            only: None,
+            limit: u64::MAX,
+            backward: false,
+        }
+    }
+
+    /// From this version on, inclusive. Counts only when one stream is read.
+    pub fn from(mut self, version: Version) -> Self {
+        self.versions.0 = version;
+        self
+    }
+
+    /// Up to this version, inclusive. Counts only when one stream is read.
+    pub fn to(mut self, version: Version) -> Self {
+        self.versions.1 = version;
+        self
+    }
+
+    /// Only events above this position: the place to go on from.
+    pub fn after(mut self, position: Position) -> Self {
+        self.after = position;
+        self
+    }
+
+    /// Only events up to this position, inclusive.
+    pub fn through(mut self, position: Position) -> Self {
+        self.through = position;
+        self
+    }
+
+    /// Only events recorded at this time or later.
+    pub fn since(mut self, time: impl Into<Timestamp>) -> Self {
+        self.since = Some(time.into());
+        self
+    }
+
+    /// Only events recorded at this time or earlier.
+    pub fn until(mut self, time: impl Into<Timestamp>) -> Self {
+        self.until = Some(time.into());
+        self
+    }
+
+    /// Only events that also match a query.
+    pub fn only(mut self, query: impl Into<Query>) -> Self {
+        self.only = Some(query.into());
+        self
+    }
+
+    /// At most so many events.
+    pub fn limit(mut self, events: u64) -> Self {
+        self.limit = events;
+        self
+    }
+
+    /// From the end to the beginning.
+    pub fn backward(mut self) -> Self {
+        self.backward = true;
+        self
+    }
+
+    /// Visits every event where it lies, without copying it, until `visit` breaks.
+    ///
+    /// # Errors
+    /// `Invalid`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.
+    pub fn for_each(self, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<()>) -> Result<()> {
+        let mut events = Events::over(self)?;
+        while let Some((segment, ordinal)) = events.walk.next() {
+            let event = events.reader.read(&segment, ordinal)?;
+            if !events.wants.takes(&event) {
+                continue;
+            }
+            events.left -= 1;
+            if visit(event).is_break() || events.left == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl IntoIterator for Read {
+    type Item = Result<RecordedEvent>;
+    type IntoIter = Events;
+
+    fn into_iter(self) -> Events {
+        let engine = self.engine.clone();
+        Events::over(self).unwrap_or_else(|error| Events::refused(engine, error))
+    }
+}
+
+/// What an event must be, beyond being a candidate.
+#[derive(Debug)]
+struct Wants {
+    wanted: Wanted,
+    only: Option<Query>,
+}
+
+impl Wants {
+    fn takes(&self, event: &EventRef<'_>) -> bool {
+        let matches = match &self.wanted {
+            Wanted::All => true,
+            Wanted::Stream { name, .. } => event.stream() == name,
+            Wanted::Category(name) => category(event.stream()) == Some(name),
+            Wanted::Query(query) => query.matches(event),
+        };
+        matches && self.only.as_ref().is_none_or(|query| query.matches(event))
+    }
+}
+
+/// The events of a read, in order. A damaged event is an `Err` with its place; going on steps over it.
+#[derive(Debug)]
+pub struct Events {
+    walk: Walk,
+    reader: EventReader,
+    wants: Wants,
+    left: u64,
+    refused: Option<Error>,
+    _engine: Arc<Engine>,
+}
+
+impl Events {
+    fn over(read: Read) -> Result<Self> {
+        let view = read.engine.view()?;
+        Self::over_view(read, view)
+    }
+
+    pub(super) fn over_view(read: Read, view: View) -> Result<Self> {
+        let wanted = wanted(read.source?, read.versions)?;
+        if let Some(query) = &read.only {
+            query.check()?;
+        }
+        let mut low = read.after.next().max(view.first_position());
+        let mut high = read.through.min(view.last);
+        if let Some(since) = read.since {
+            low = low.max(view.first_recorded_at_or_after(since)?);
+        }
+        if let Some(until) = read.until {
+            let beyond = Timestamp::from_micros(until.micros().saturating_add(1));
+            let first_beyond = view.first_recorded_at_or_after(beyond)?.get();
+            high = high.min(Position::new(first_beyond - 1));
+        }
+        // Reading ahead pays where neighbours are asked for.
+        let in_order = matches!(wanted, Wanted::All) && !read.backward;
+        Ok(Self {
+            walk: Walk::new(view, wanted.clone(), (low, high), read.backward),
+            reader: if in_order { EventReader::in_order() } else { EventReader::default() },
+            wants: Wants { wanted, only: read.only },
+            left: read.limit,
+            refused: None,
+            _engine: read.engine,
+        })
+    }
+
+    fn refused(engine: Arc<Engine>, error: Error) -> Self {
+        Self {
+            walk: Walk::nowhere(),
+            reader: EventReader::default(),
+            wants: Wants { wanted: Wanted::All, only: None },
+            left: 1,
+            refused: Some(error),
+            _engine: engine,
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Result<RecordedEvent>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.refused.take() {
+            return Some(Err(error));
+        }
+        while self.left > 0 {
+            let (segment, ordinal) = self.walk.next()?;
+            match self.reader.read(&segment, ordinal) {
+                Ok(event) if self.wants.takes(&event) => {
+                    self.left -= 1;
+                    return Some(Ok(event.to_owned()));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
+    }
+}
+
+fn wanted(source: Source, versions: (Version, Version)) -> Result<Wanted> {
+    Ok(match source {
+        Source::All => Wanted::All,
+        Source::Stream(name) => {
+            Wanted::Stream { name: name.as_str().to_owned(), from: versions.0, to: versions.1 }
+        }
+        Source::Category(name) => Wanted::Category(name),
+        Source::Query(query) => {
+            query.check()?;
+            Wanted::Query(query)
+        }
+    })
+}
+
+/// Goes through the candidates of every segment of a view, in order.
+#[derive(Debug)]
+struct Walk {
+    view: View,
+    wanted: Wanted,
+    bounds: (Position, Position),
+    backward: bool,
+    /// The segments still to come.
+    segments: std::ops::Range<usize>,
+    current: Option<(Arc<Segment>, Candidates, std::ops::Range<usize>)>,
+}
+
+impl Walk {
+    fn new(view: View, wanted: Wanted, bounds: (Position, Position), backward: bool) -> Self {
+        let (low, high) = bounds;
+        let segments = match (segment_at(&view.segments, low), segment_at(&view.segments, high)) {
+            (_, None) => 0..0,
+            _ if low > high => 0..0,
+            (first, Some(last)) => first.unwrap_or(0)..last + 1,
+        };
+        Self { view, wanted, bounds, backward, segments, current: None }
+    }
+
+    fn nowhere() -> Self {
+        let bounds = (Position::new(1), Position::START);
+        Self::new(View::default(), Wanted::All, bounds, false)
+    }
+
+    fn next(&mut self) -> Option<(Arc<Segment>, u32)> {
+        loop {
+            if let Some((segment, found, left)) = &mut self.current {
+                let at = if self.backward { left.next_back() } else { left.next() };
+                if let Some(ordinal) = at.and_then(|at| found.get(at)) {
+                    return Some((segment.clone(), ordinal));
+                }
+            }
+            let next = match self.backward {
+                true => self.segments.next_back(),
+                false => self.segments.next(),
+            };
+            let segment = self.view.segments.get(next?)?.clone();
+            let (low, high) = self.bounds;
+            let from = segment.ordinal_of(low).unwrap_or(0);
+            let events = segment.ask(|index| index.events());
+            let to = segment.ordinal_of(high).map_or(0, |last| last.saturating_add(1)).min(events);
+            let found = candidates(&segment, &self.wanted, from..to);
+            let all = 0..found.len();
+            self.current = Some((segment, found, all));
+        }
+    }
+}
+
+const _: () = assert!(LOST == u32::MAX);

@@ -1,0 +1,388 @@
+//! Layer 7.5: the store and its verbs.
+//!
+//! Knows: what each verb means. Does not know: how it is done.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use uuid::Uuid;
+
+use super::append::BatchBuilder;
+use super::info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
+use super::options::Options;
+use super::read::Read;
+use super::subscribe::{Source, SubscribeOptions};
+use crate::disk::{Disk, RealDisk};
+use crate::engine::{Appended, Engine, Mark, Snapshot};
+use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
+use crate::sync::{Arc, Mutex};
+use crate::types::{
+    Error, ErrorKind, Expect, NewEvent, OpenReport, Position, Query, RecordedEvent, Result,
+    StreamKey, StreamName, Version,
+};
+
+/// An open store. Cheap to clone and to share between threads; the last handle that is dropped closes
+/// it.
+///
+/// ```
+/// use factlog::{Expect, NewEvent, Store};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("orders");
+/// let store = Store::open(path)?;
+/// store.append("Order-42", Expect::NoStream, [NewEvent::binary("OrderPlaced", "…")])?;
+/// for event in store.read_stream("Order-42") {
+///     println!("{:?}", event?);
+/// }
+/// # Ok::<(), factlog::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    engine: Arc<Engine>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Handle {
+    fn close(&self) -> Result<()> {
+        let outcome = self.engine.close();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // A panic there has poisoned the store already.
+            let _ = thread.join();
+        }
+        outcome
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}
+
+impl Store {
+    pub(super) fn of(engine: Arc<Engine>, threads: Vec<JoinHandle<()>>) -> Self {
+        Self(Arc::new(Handle { engine, threads: Mutex::new(threads) }))
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        &self.0.engine
+    }
+
+    /// Opens the store in a directory for writing, with safe defaults; makes it when the directory is
+    /// absent or empty.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::default().open(path)
+    }
+
+    /// Opens the store in a directory for reading, beside a writer in another process or alone.
+    ///
+    /// # Errors
+    /// As [`Options::open_read_only`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        Options::default().open_read_only(path)
+    }
+
+    /// A store in memory, for tests: the same behaviour, but nothing survives.
+    ///
+    /// # Errors
+    /// `Io` when no thread can be started.
+    pub fn in_memory() -> Result<Self> {
+        Options::default().in_memory()
+    }
+
+    /// How to open a store otherwise.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// What opening found and did.
+    #[must_use]
+    pub fn open_report(&self) -> OpenReport {
+        self.engine().report.clone()
+    }
+
+    /// Commits what waits, marks the log as closed and gives the lock back. Other handles to the store
+    /// answer `Closed` from then on. Dropping the last handle does the same, without the answer.
+    ///
+    /// # Errors
+    /// `Io`: nothing acknowledged is lost, but the next opening will find an unclean end.
+    pub fn close(self) -> Result<()> {
+        self.0.close()
+    }
+
+    /// Appends events to one stream; returns when they are as durable as the store's mode says. A
+    /// retry with the same event ids gets the original answer.
+    ///
+    /// ```
+    /// # use factlog::{ErrorKind, Expect, NewEvent, Store, Version};
+    /// # let store = Store::in_memory()?;
+    /// let placed = NewEvent::binary("OrderPlaced", "…");
+    /// let first = store.append("Order-42", Expect::NoStream, [placed.clone()])?;
+    /// let again = store.append("Order-42", Expect::NoStream, [placed])?;
+    /// assert!(again.already && again.first == first.first);
+    /// let late = store.append("Order-42", Expect::NoStream, [NewEvent::binary("Late", "")]);
+    /// assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::commit`].
+    pub fn append(
+        &self,
+        stream: impl StreamKey,
+        expect: Expect,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Result<Appended> {
+        self.batch().append(stream, expect, events).commit()
+    }
+
+    /// Begins a batch over several streams, with checks, conditions or a checkpoint.
+    pub fn batch(&self) -> BatchBuilder<'_> {
+        BatchBuilder::new(self.engine())
+    }
+
+    /// Reads one stream, from its first event on.
+    pub fn read_stream(&self, stream: impl StreamKey) -> Read {
+        let name = stream.stream_name().map(|name| Source::Stream(name.into_owned()));
+        Read::new(self.engine().clone(), name)
+    }
+
+    /// Reads all events in the order of their positions.
+    pub fn read_all(&self) -> Read {
+        Read::new(self.engine().clone(), Ok(Source::All))
+    }
+
+    /// Reads the streams of a category, in the order of positions.
+    pub fn read_category(&self, category: &str) -> Read {
+        Read::new(self.engine().clone(), Ok(Source::Category(category.into())))
+    }
+
+    /// Reads what matches a query, in the order of positions.
+    pub fn read(&self, query: impl Into<Query>) -> Read {
+        Read::new(self.engine().clone(), Ok(Source::Query(query.into())))
+    }
+
+    /// The event with this id; with ids unique per stream, the newest.
+    ///
+    /// # Errors
+    /// `Damaged`, `Closed`, `Io`.
+    pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
+        self.engine().view()?.event_with_id(&id, |_| true)
+    }
+
+    /// The event at a position.
+    ///
+    /// # Errors
+    /// `Damaged`, `Closed`, `Io`.
+    pub fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
+        self.engine().view()?.event_at(position)
+    }
+
+    /// The event with this version of a stream.
+    ///
+    /// # Errors
+    /// `Invalid` name, `Damaged`, `Closed`, `Io`.
+    pub fn stream_event(
+        &self,
+        stream: impl StreamKey,
+        version: Version,
+    ) -> Result<Option<RecordedEvent>> {
+        let name = stream.stream_name()?;
+        let view = self.engine().view()?;
+        match view.position_of(name.as_str(), version) {
+            Some(position) => view.event_at(position),
+            None => Ok(None),
+        }
+    }
+
+    /// Where a stream stands; `None` when it has no events.
+    ///
+    /// # Errors
+    /// `Invalid` name, `Closed`.
+    pub fn head(&self, stream: impl StreamKey) -> Result<Option<StreamHead>> {
+        let name = stream.stream_name()?;
+        self.engine().refuse_closed()?;
+        let catalog = self.engine().catalog.read();
+        let Some(head) = catalog.heads.get(name.as_str()) else { return Ok(None) };
+        if head.last_position <= catalog.last {
+            let (version, last_position) = (head.version, head.last_position);
+            return Ok(Some(StreamHead { version, last_position }));
+        }
+        // A poisoned store serves less than it has indexed.
+        let found = catalog.view().head(name.as_str());
+        Ok(found.map(|(version, last_position)| StreamHead { version, last_position }))
+    }
+
+    /// The last event of a stream.
+    ///
+    /// # Errors
+    /// `Invalid` name, `Damaged`, `Closed`, `Io`.
+    pub fn last_event(&self, stream: impl StreamKey) -> Result<Option<RecordedEvent>> {
+        match self.head(stream)? {
+            Some(head) => self.event_at(head.last_position),
+            None => Ok(None),
+        }
+    }
+
+    /// The streams whose names begin with `prefix`, sorted by name.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn streams(&self, prefix: &str) -> Result<Vec<StreamInfo>> {
+        self.engine().refuse_closed()?;
+        let mut all = Vec::new();
+        let catalog = self.engine().catalog.read();
+        catalog.heads.for_each(prefix, |name, head| {
+            if let Ok(name) = StreamName::new(name) {
+                let (version, last_position) = (head.version, head.last_position);
+                all.push(StreamInfo { name, version, last_position });
+            }
+        });
+        Ok(all)
+    }
+
+    /// The categories that begin with `prefix`, sorted, with how many streams each has.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn categories(&self, prefix: &str) -> Result<Vec<CategoryInfo>> {
+        self.engine().refuse_closed()?;
+        let found = self.engine().catalog.read().heads.categories(prefix);
+        Ok(found.into_iter().map(|(name, streams)| CategoryInfo { name, streams }).collect())
+    }
+
+    /// The watermark: everything up to here can be read.
+    #[must_use]
+    pub fn last_position(&self) -> Position {
+        self.engine().watch.level(Mark::Visible)
+    }
+
+    /// Follows a source: first what is there, then what comes, without a seam between the two.
+    pub fn subscribe(&self, source: Source) -> SubscribeOptions {
+        SubscribeOptions::new(self.engine().clone(), source)
+    }
+
+    /// The position a checkpoint was saved at.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`.
+    pub fn checkpoint(&self, name: &str) -> Result<Option<Position>> {
+        self.engine().refuse_closed()?;
+        Ok(self.engine().checkpoint(name)?.map(|checkpoint| checkpoint.position))
+    }
+
+    /// Every checkpoint, sorted by name.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`.
+    pub fn checkpoints(&self) -> Result<Vec<CheckpointInfo>> {
+        self.engine().refuse_closed()?;
+        let all = self.engine().checkpoints()?;
+        let info = all.into_iter().map(|(name, checkpoint)| CheckpointInfo {
+            name,
+            position: checkpoint.position,
+            saved_at: checkpoint.saved_at,
+        });
+        Ok(info.collect())
+    }
+
+    /// Saves a subscriber's progress durably; it never goes back.
+    ///
+    /// # Errors
+    /// `Invalid` above the end of the log or below what is saved; `DiskFull`, `InDoubt`, `Poisoned`.
+    pub fn save_checkpoint(&self, name: &str, position: Position) -> Result<()> {
+        self.engine().save_checkpoint(name, position, false)
+    }
+
+    /// Sets a checkpoint to any position, also back.
+    ///
+    /// # Errors
+    /// `Invalid` above the end of the log; `DiskFull`, `InDoubt`, `Poisoned`.
+    pub fn reset_checkpoint(&self, name: &str, position: Position) -> Result<()> {
+        self.engine().save_checkpoint(name, position, true)
+    }
+
+    /// The newest snapshot of a stream under a name. One that cannot be read, or that belongs to
+    /// another history, is answered as none.
+    ///
+    /// # Errors
+    /// `Invalid` name, `Closed`.
+    pub fn snapshot(&self, stream: impl StreamKey, name: &str) -> Result<Option<Snapshot>> {
+        let stream = stream.stream_name()?;
+        self.engine().snapshot(stream.as_str(), name)
+    }
+
+    /// Saves an aggregate's folded state at a version of its stream, in place of the one before.
+    ///
+    /// # Errors
+    /// `Invalid` when the stream has no such version; `DiskFull`, `InDoubt`, `Poisoned`.
+    pub fn save_snapshot(
+        &self,
+        stream: impl StreamKey,
+        name: &str,
+        (version, schema_version): (Version, u16),
+        data: impl Into<Vec<u8>>,
+    ) -> Result<()> {
+        let stream = stream.stream_name()?;
+        let snapshot = Snapshot::new(version, schema_version, data.into());
+        self.engine().save_snapshot(stream.as_str(), name, snapshot)
+    }
+
+    /// Counts and sizes.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let engine = self.engine();
+        let mut stats = Stats::default();
+        {
+            let catalog = engine.catalog.read();
+            stats.events = catalog.last.get();
+            stats.streams = catalog.heads.len().into();
+            stats.segments = catalog.segments.len() as u64;
+            stats.heads_memory_bytes = catalog.heads.memory_bytes() as u64;
+            let segments: usize = catalog.segments.iter().map(|s| s.memory_bytes()).sum();
+            stats.index_memory_bytes = stats.heads_memory_bytes + segments as u64;
+        }
+        for name in engine.disk.list().unwrap_or_default() {
+            let size = || {
+                let file = engine.disk.open(&name, crate::disk::Access::Read);
+                file.and_then(|file| file.size()).unwrap_or(0)
+            };
+            if is_segment(&name) {
+                stats.log_bytes += size();
+            } else if is_sidecar(&name) {
+                stats.sidecar_bytes += size();
+            }
+        }
+        stats
+    }
+
+    /// Checks every checksum and every link of the log.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Io`.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.engine().refuse_closed()?;
+        verify_log(&*self.engine().disk, &mut |_, _| ())
+    }
+}
+
+/// Checks every checksum and every link of the log in a directory, without opening it: takes no lock
+/// and writes nothing, also beside a writer. `progress` hears bytes done and bytes in all.
+///
+/// # Errors
+/// `NotFound`, `Damaged` (when not even the head checks), `Unsupported`, `Io`.
+pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
+    let disk = RealDisk::new(path.as_ref());
+    match disk.list() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let text = format!("there is no store in {}", disk.location());
+            Err(Error::new(ErrorKind::NotFound, text))
+        }
+        _ => verify_log(&disk, progress),
+    }
+}

@@ -1,0 +1,300 @@
+//! Layer 7.3: subscriptions: a read that does not end at the watermark.
+//!
+//! Knows: one loop: read up to the watermark, wait until it moves, again. Does not know: a difference
+//! between catching up and live, so there is no seam to lose an event in. A subscription is a small
+//! struct and no thread; a slow one costs the writer nothing.
+
+use std::ops::ControlFlow;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use super::read::{Events, Read};
+use crate::engine::{Engine, Mark, Woken};
+use crate::sync::Arc;
+use crate::types::{Error, ErrorKind, Position, Query, RecordedEvent, Result, StreamName};
+
+/// A subscription that was so many positions behind is told again when it has caught up.
+const BEHIND: u64 = 1_000;
+
+/// What to follow.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Source {
+    /// Every event.
+    All,
+    /// One stream; it need not exist yet.
+    Stream(StreamName),
+    /// The streams of a category.
+    Category(String),
+    /// What matches a query.
+    Query(Query),
+}
+
+/// Where to begin.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Start {
+    /// With the first event.
+    Beginning,
+    /// With what comes from now on.
+    End,
+    /// With the first event above a position.
+    After(Position),
+    /// Where the checkpoint of this name was saved; at the beginning when there is none.
+    Checkpoint(String),
+}
+
+/// What a subscription yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// The next event.
+    Event(RecordedEvent),
+    /// Everything up to this position has been delivered: what follows is live.
+    CaughtUp(Position),
+    /// Everything up to this position has been looked at; nothing more of it matches.
+    Progress(Position),
+}
+
+/// How to follow; see [`Store::subscribe`](crate::Store::subscribe).
+#[derive(Debug)]
+#[must_use = "a subscription begins with `start`"]
+pub struct SubscribeOptions {
+    engine: Arc<Engine>,
+    source: Source,
+    mark: Mark,
+}
+
+impl SubscribeOptions {
+    pub(super) fn new(engine: Arc<Engine>, source: Source) -> Self {
+        Self { engine, source, mark: Mark::Synced }
+    }
+
+    /// Delivers events that are written but not synced yet, which a crash may take back. Makes a
+    /// difference only in a store that is not opened with [`Durability::Sync`](crate::Durability).
+    pub fn include_unsynced(mut self) -> Self {
+        self.mark = Mark::Visible;
+        self
+    }
+
+    /// Begins.
+    ///
+    /// # Errors
+    /// `Invalid` for a query without items, or a position or checkpoint beyond the end of the log or
+    /// of another history; `Closed`.
+    pub fn start(self, start: Start) -> Result<Subscription> {
+        self.engine.refuse_closed()?;
+        if let Source::Query(query) = &self.source {
+            query.check()?;
+        }
+        let last = self.engine.watch.level(self.mark);
+        let cursor = match start {
+            Start::Beginning => Position::START,
+            Start::End => last,
+            Start::After(position) if position > last => {
+                let text =
+                    format!("cannot start after position {position}: the log ends at {last}");
+                return Err(Error::invalid(text).at(position));
+            }
+            Start::After(position) => position,
+            Start::Checkpoint(name) => self.engine.resume_from(&name)?,
+        };
+        let filtered = !matches!(self.source, Source::All);
+        Ok(Subscription {
+            engine: self.engine,
+            source: self.source,
+            mark: self.mark,
+            cursor,
+            reading: None,
+            filtered,
+            silent: false,
+            tell: true,
+        })
+    }
+}
+
+/// A subscription: every event once, in order, however slow it is read.
+///
+/// ```
+/// use factlog::{Delivery, Expect, NewEvent, Source, Start, Store};
+/// let store = Store::in_memory()?;
+/// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+/// let mut subscription = store.subscribe(Source::All).start(Start::Beginning)?;
+/// assert!(matches!(subscription.next()?, Delivery::Event(_)));
+/// assert!(matches!(subscription.next()?, Delivery::CaughtUp(_)));
+/// assert!(subscription.try_next()?.is_none());
+/// # Ok::<(), factlog::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Subscription {
+    engine: Arc<Engine>,
+    source: Source,
+    mark: Mark,
+    /// Everything up to here was delivered or looked at.
+    cursor: Position,
+    reading: Option<(Events, Position)>,
+    filtered: bool,
+    /// The read under way has matched nothing since its last event.
+    silent: bool,
+    /// `CaughtUp` is owed when the watermark is reached.
+    tell: bool,
+}
+
+impl Subscription {
+    /// Everything up to here was delivered: what to save as a checkpoint.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.cursor
+    }
+
+    /// The next delivery, waiting for it.
+    ///
+    /// # Errors
+    /// `Damaged` (calling again steps over it), `Closed`, `Io`.
+    #[expect(clippy::should_implement_trait, reason = "it never ends; `iter` is the iterator")]
+    pub fn next(&mut self) -> Result<Delivery> {
+        loop {
+            if let Some(delivery) = self.try_next()? {
+                return Ok(delivery);
+            }
+            self.wait(None)?;
+        }
+    }
+
+    /// The next delivery, waiting for it at most so long.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Delivery>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(delivery) = self.try_next()? {
+                return Ok(Some(delivery));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.wait(Some(left))? == Woken::TimedOut {
+                return self.try_next();
+            }
+        }
+    }
+
+    /// The next delivery if there is one already.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn try_next(&mut self) -> Result<Option<Delivery>> {
+        loop {
+            if let Some((events, until)) = &mut self.reading {
+                if let Some(event) = events.next() {
+                    let event = event?;
+                    self.cursor = event.position();
+                    self.silent = false;
+                    return Ok(Some(Delivery::Event(event)));
+                }
+                self.cursor = *until;
+                self.reading = None;
+                if std::mem::take(&mut self.silent) && self.filtered {
+                    return Ok(Some(Delivery::Progress(self.cursor)));
+                }
+            }
+            let view = self.engine.view_at(self.mark)?;
+            if view.last > self.cursor {
+                self.tell |= view.last.get() - self.cursor.get() > BEHIND;
+                self.silent = true;
+                let last = view.last;
+                let read = Read::new(self.engine.clone(), Ok(self.source.clone()));
+                let events = Events::over_view(read.after(self.cursor), view)?;
+                self.reading = Some((events, last));
+                continue;
+            }
+            let caught_up = Delivery::CaughtUp(self.cursor);
+            return Ok(std::mem::take(&mut self.tell).then_some(caught_up));
+        }
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Result<Woken> {
+        match self.engine.watch.wait_past(self.cursor, self.mark, timeout) {
+            Woken::Ended => Err(self.ended()),
+            woken => Ok(woken),
+        }
+    }
+
+    fn ended(&self) -> Error {
+        let closed = || Error::new(ErrorKind::Closed, "the store is closed");
+        self.engine.refuse_closed().err().or(self.engine.is_poisoned()).unwrap_or_else(closed)
+    }
+
+    /// The next delivery for a task, which is woken when there may be one.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Delivery>> {
+        loop {
+            match self.try_next() {
+                Ok(Some(delivery)) => return Poll::Ready(Ok(delivery)),
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(None) => {}
+            }
+            if !self.engine.watch.wake_past(self.cursor, self.mark, context.waker()) {
+                return Poll::Pending;
+            }
+            if self.engine.watch.ended() {
+                return Poll::Ready(Err(self.ended()));
+            }
+        }
+    }
+
+    /// A channel that holds a wake-up when there may be something to read, to `select!` over; read
+    /// with [`Self::try_next`] until it answers `None`. It never carries events, and is disconnected
+    /// when the store closes.
+    #[must_use]
+    pub fn signal(&self) -> Receiver<()> {
+        self.engine.watch.signal()
+    }
+
+    /// The deliveries as a blocking iterator; it ends when the store is closed.
+    pub fn iter(&mut self) -> impl Iterator<Item = Result<Delivery>> {
+        std::iter::from_fn(move || match self.next() {
+            Err(error) if error.kind() == ErrorKind::Closed => None,
+            delivery => Some(delivery),
+        })
+    }
+
+    /// Hands events to `handle` in batches of at most `batch` events, as they come, until it breaks
+    /// or the store is closed.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`.
+    pub fn run(
+        &mut self,
+        batch: usize,
+        mut handle: impl FnMut(&[RecordedEvent]) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut events = Vec::new();
+        loop {
+            match self.try_next() {
+                Ok(Some(Delivery::Event(event))) => events.push(event),
+                Ok(Some(_)) => continue,
+                Ok(None) if events.is_empty() => match self.wait(None) {
+                    Err(error) if error.kind() == ErrorKind::Closed => return Ok(()),
+                    waited => {
+                        waited?;
+                        continue;
+                    }
+                },
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Closed => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            let more = events.len() < batch.max(1) && self.reading.is_some();
+            if !more {
+                if handle(&events).is_break() {
+                    return Ok(());
+                }
+                events.clear();
+            }
+        }
+    }
+}

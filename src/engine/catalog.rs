@@ -1,0 +1,201 @@
+//! Layer 6.3: what is readable: segments, stream heads, checkpoints of the log, and the watermark,
+//! changed together and read together.
+//!
+//! Knows: committed state in memory. Does not know: how it got there. Readers take a [`View`]; the
+//! writer changes the catalog for a few microseconds after each group.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
+use crate::index::{CheckpointEntry, Head, Heads, SegmentLookup, StreamState};
+use crate::sync::{Arc, Ordering};
+use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
+
+/// Everything committed.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    pub segments: Segments,
+    pub heads: Heads,
+    pub checkpoints: HashMap<String, CheckpointEntry>,
+    /// The last event that may be seen.
+    pub last: Position,
+}
+
+impl Catalog {
+    /// Takes a committed event of the newest segment in.
+    pub(crate) fn push(&mut self, event: &EventRef<'_>, offset: u32) -> Result<(), &'static str> {
+        let Some(segment) = self.segments.last() else { return Err("there is no segment") };
+        let SegmentIndex::Memory(index) = &segment.index else {
+            return Err("the newest segment is sealed");
+        };
+        index.write().push(event, offset)?;
+        let head = Head {
+            version: event.version(),
+            last_position: event.position(),
+            state: StreamState::Live,
+        };
+        if !self.heads.set(event.stream(), head) {
+            return Err("the stream's numbers are too large");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn push_checkpoint(&mut self, entry: CheckpointEntry) {
+        if let Some(SegmentIndex::Memory(index)) = self.segments.last().map(|s| &s.index) {
+            let mut index = index.write();
+            index.push_checkpoint(&entry.name, entry.position, entry.id, entry.frame);
+        }
+        self.take_checkpoint(entry);
+    }
+
+    fn take_checkpoint(&mut self, entry: CheckpointEntry) {
+        let known = self.checkpoints.get(&entry.name);
+        if known.is_none_or(|known| known.frame <= entry.frame) {
+            self.checkpoints.insert(entry.name.clone(), entry);
+        }
+    }
+
+    /// Adds a segment at the end, with everything its index knows of streams and checkpoints.
+    pub(crate) fn add(&mut self, segment: Arc<Segment>) {
+        segment.ask(|index| {
+            let first = index.first_position();
+            index.for_each_stream(&mut |part| {
+                let version = Version::new(
+                    (part.first_version.get() + u64::from(part.count)).saturating_sub(1),
+                );
+                let last_position = first.plus(part.last_ordinal.into());
+                let head = Head { version, last_position, state: StreamState::Live };
+                let _held = self.heads.set(part.name, head);
+            });
+            index.for_each_checkpoint(&mut |entry| self.take_checkpoint(entry.clone()));
+        });
+        Arc::make_mut(&mut self.segments).push(segment);
+    }
+
+    /// Puts a segment in the place of the one with the same number.
+    pub(crate) fn replace(&mut self, segment: Arc<Segment>) {
+        let segments = Arc::make_mut(&mut self.segments);
+        if let Some(place) = segments.iter_mut().find(|known| known.number == segment.number) {
+            *place = segment;
+        }
+    }
+
+    /// Lets readers of the newest segment read up to `offset`.
+    pub(crate) fn make_readable(&self, offset: u64) {
+        if let Some(segment) = self.segments.last() {
+            segment.readable.store(offset, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn view(&self) -> View {
+        View { segments: self.segments.clone(), last: self.last }
+    }
+}
+
+/// What one reader holds: segments with their indexes up to a watermark; it does not change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    pub segments: Segments,
+    pub last: Position,
+}
+
+impl View {
+    pub(crate) fn first_position(&self) -> Position {
+        self.segments.first().map_or(Position::new(1), |segment| segment.first_position)
+    }
+
+    /// Whether the position is one this view can serve.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        position <= self.last && position >= self.first_position()
+    }
+
+    fn place(&self, position: Position) -> Option<(&Arc<Segment>, u32)> {
+        let segment = self.segments.get(segment_at(&self.segments, position)?)?;
+        Some((segment, segment.ordinal_of(position)?))
+    }
+
+    /// The event at a position; `None` where there is none yet, or none any more.
+    pub(crate) fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
+        self.with_event(position, |event| event.to_owned())
+    }
+
+    pub(crate) fn with_event<R>(
+        &self,
+        position: Position,
+        take: impl FnOnce(EventRef<'_>) -> R,
+    ) -> Result<Option<R>> {
+        if !self.has(position) {
+            return Ok(None);
+        }
+        let Some((segment, ordinal)) = self.place(position) else { return Ok(None) };
+        EventReader::default().read(segment, ordinal).map(|event| Some(take(event)))
+    }
+
+    /// The position of a stream's event.
+    pub(crate) fn position_of(&self, stream: &str, version: Version) -> Option<Position> {
+        let found = self.segments.iter().rev().find_map(|segment| {
+            segment.ask(|index| {
+                let ordinal = index.stream(stream)?.version(version)?;
+                Some(segment.position_of(ordinal))
+            })
+        });
+        found.filter(|position| self.has(*position))
+    }
+
+    /// Where a stream stands in this view; `None` without events.
+    pub(crate) fn head(&self, stream: &str) -> Option<(Version, Position)> {
+        self.segments.iter().rev().find_map(|segment| {
+            segment.ask(|index| {
+                let run = index.stream(stream)?;
+                let last = (0..run.len()).rev().find_map(|at| {
+                    let position = segment.position_of(run.ordinal(at)?);
+                    self.has(position).then_some((at, position))
+                })?;
+                Some((run.first_version().plus(last.0.into()), last.1))
+            })
+        })
+    }
+
+    /// The first position whose event was recorded at `time` or later; the one after the last when
+    /// there is none. Times never decrease with the position.
+    pub(crate) fn first_recorded_at_or_after(&self, time: Timestamp) -> Result<Position> {
+        let past = |segment: &Arc<Segment>| segment.ask(|index| index.last_recorded_at()) < time;
+        let at = self.segments.partition_point(past);
+        let Some(segment) = self.segments.get(at) else { return Ok(self.last.next()) };
+        let mut reader = EventReader::default();
+        let (mut low, mut high) = (0, segment.ask(|index| index.events()));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if reader.read(segment, middle)?.recorded_at() < time {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(segment.position_of(low).min(self.last.next()))
+    }
+
+    /// The first event with this id that satisfies `same`.
+    pub(crate) fn event_with_id(
+        &self,
+        id: &Uuid,
+        same: impl Fn(&EventRef<'_>) -> bool,
+    ) -> Result<Option<RecordedEvent>> {
+        for segment in self.segments.iter().rev() {
+            let ordinals: Vec<u32> = segment.ask(|index| index.ids(id).collect());
+            for ordinal in ordinals {
+                if !self.has(segment.position_of(ordinal)) {
+                    continue;
+                }
+                let mut reader = EventReader::default();
+                let event = reader.read(segment, ordinal)?;
+                if event.id() == *id && same(&event) {
+                    return Ok(Some(event.to_owned()));
+                }
+            }
+        }
+        Ok(None)
+    }
+}

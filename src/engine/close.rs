@@ -1,0 +1,170 @@
+//! Layer 6.7: the store's own threads, and how a store ends.
+//!
+//! Knows: when background work is due. Does not know: requests. A store without background threads
+//! (`Options::background_threads(false)`) does the same work on its callers' threads.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::commit::Lead;
+use super::keeper::Job;
+use super::segment::Segment;
+use super::shared::Engine;
+use super::sidecars::Opening;
+use crate::disk::Access;
+use crate::log::{CommitFailure, LogEnd};
+use crate::sync::{Arc, Ordering};
+use crate::types::{Durability, Error, ErrorKind, Result};
+
+/// The live file is synced when nothing was committed for so long.
+const IDLE: Duration = Duration::from_millis(50);
+
+impl Engine {
+    /// Makes the sidecar of a segment that was just sealed, in the background if there is one.
+    pub(crate) fn seal(&self, segment: Arc<Segment>, end: LogEnd) {
+        match &self.jobs {
+            Some(_) => self.hand(Job::Seal(segment, end)),
+            None => self.make_sidecar(&segment, end),
+        }
+    }
+
+    fn make_sidecar(&self, segment: &Segment, end: LogEnd) {
+        let opening = Opening { disk: &*self.disk, settings: &self.settings, read_only: false };
+        // Bytes beyond a named end are dead: give prepared space back. Failing that costs space only.
+        if let Ok(file) = self.disk.open(&segment.name, Access::Write) {
+            let _ = file.set_size(end.offset);
+        }
+        if let Some(sealed) = opening.seal(segment, self.store, end) {
+            self.catalog.write().replace(Arc::new(sealed));
+        }
+    }
+
+    /// Syncs what the weaker modes have left unsynced.
+    fn sync_now(&self) {
+        self.queue.lead_alone();
+        let _lead = Lead::taken(self);
+        let mut tail = self.tail.lock();
+        let Some(tail) = tail.as_mut().filter(|_| self.is_poisoned().is_none()) else { return };
+        match tail.sync() {
+            Ok(()) => {
+                self.durable_frame.store(tail.durable(), Ordering::Release);
+                if let Err(error) = tail.mark_live() {
+                    self.poison(&error);
+                }
+                let visible = self.catalog.read().last;
+                self.watch.publish(visible, visible);
+            }
+            Err(CommitFailure::Fatal(error) | CommitFailure::Refused(error)) => self.poison(&error),
+        }
+    }
+
+    fn sync_live(&self) {
+        let handle = self.tail.lock().as_ref().map(|tail| tail.live_handle());
+        if let Some(handle) = handle
+            && let Err(error) = handle.sync()
+        {
+            self.poison(&Error::io("cannot sync the live file", error));
+        }
+    }
+
+    /// Closes: commits what waits, marks the end, gives the lock back. The first caller does it.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.queue.close();
+        self.queue.lead_alone();
+        let lead = Lead::taken(self);
+        let outcome = match self.tail.lock().take() {
+            Some(mut tail) if self.poison.lock().is_none() => {
+                tail.close().map_err(|failure| match failure {
+                    CommitFailure::Refused(error) | CommitFailure::Fatal(error) => error,
+                })
+            }
+            _ => Ok(()),
+        };
+        drop(lead);
+        self.watch.end();
+        self.hand(Job::Stop);
+        *self.lock.lock() = None;
+        outcome
+    }
+}
+
+/// Commits batches that nobody waits for, until the store is closed.
+pub(crate) fn commit_in_background(engine: &Engine) {
+    while engine.queue.lead_in_background() {
+        Lead::taken(engine).round();
+    }
+}
+
+/// Does the store's background work until it is closed.
+pub(crate) fn keep(engine: &Engine, jobs: &Receiver<Job>) {
+    let interval = match engine.settings.durability {
+        Durability::Interval(interval) => Some(interval),
+        _ => None,
+    };
+    let mut keeper = Keeper { engine, interval, sync_due: None, idle_due: None };
+    loop {
+        let due = [keeper.sync_due, keeper.idle_due].into_iter().flatten().min();
+        let job = match due {
+            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => jobs.recv_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        match job {
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(job) => keeper.work(job),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        keeper.what_is_due(Instant::now());
+    }
+}
+
+struct Keeper<'a> {
+    engine: &'a Engine,
+    interval: Option<Duration>,
+    sync_due: Option<Instant>,
+    idle_due: Option<Instant>,
+}
+
+impl Keeper<'_> {
+    fn work(&mut self, job: Job) {
+        match job {
+            Job::Prepare(runway) => self.judge(runway.prepare(&*self.engine.disk)),
+            Job::Spare(spares, number) => {
+                self.judge(spares.ensure(number, self.engine.clock.now()));
+            }
+            Job::Seal(segment, end) => self.engine.make_sidecar(&segment, end),
+            Job::Tend { synced } => {
+                let now = Instant::now();
+                self.idle_due = Some(now + IDLE);
+                if let Some(interval) = self.interval.filter(|_| !synced) {
+                    self.sync_due.get_or_insert(now + interval);
+                }
+            }
+            Job::Stop => {}
+        }
+    }
+
+    /// A full disk will show again where it matters; any other failure of a sync is final.
+    fn judge(&self, outcome: Result<()>) {
+        if let Err(error) = outcome
+            && error.kind() != ErrorKind::DiskFull
+        {
+            self.engine.poison(&error);
+        }
+    }
+
+    fn what_is_due(&mut self, now: Instant) {
+        if self.sync_due.is_some_and(|due| due <= now) {
+            self.sync_due = None;
+            self.engine.sync_now();
+            self.idle_due = Some(now + IDLE);
+        }
+        if self.idle_due.is_some_and(|due| due <= now) {
+            self.idle_due = None;
+            self.engine.sync_live();
+        }
+    }
+}

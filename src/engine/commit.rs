@@ -1,0 +1,387 @@
+//! Layer 6.6: commit a group: decide, stage, write, sync, fold, publish, answer, in this order.
+//!
+//! Knows: the order, which is the promise: durable, then visible, then answered. Does not know: how
+//! batches come in. One thread at a time leads; a panic while leading poisons the store and releases
+//! everybody who waits.
+
+use super::batch::{Appended, Batch};
+use super::decide::{Decision, decide};
+use super::keeper::Job;
+use super::queue::{Queued, Slot, Turn};
+use super::shared::Engine;
+use super::sidecars::begun;
+use super::staged::{Accepted, CheckpointWrite, Staged};
+use crate::format::{CheckpointRecord, segment_seed};
+use crate::index::CheckpointEntry;
+use crate::log::{BatchBytes, CommitFailure, LogEnd, Tail};
+use crate::sync::{Arc, Ordering};
+use crate::types::{Durability, Error, ErrorKind, Position, Result};
+
+/// A group is written and synced as one; larger ones make everybody in it wait longer.
+const GROUP_BYTES: usize = 8 << 20;
+const GROUP_BATCHES: usize = 4096;
+
+/// The lead over the queue; given back when dropped, also by a panic.
+pub(crate) struct Lead<'a> {
+    engine: &'a Engine,
+    taken: Vec<Arc<Slot>>,
+}
+
+/// Waits for the answer to a batch, committing as long as it is this thread's turn.
+pub(crate) fn drive(engine: &Engine, slot: &Slot) -> Result<Appended> {
+    loop {
+        match engine.queue.turn(slot) {
+            Turn::Done(outcome) => return outcome,
+            Turn::Lead => Lead::taken(engine).round(),
+        }
+    }
+}
+
+/// Commits whatever waits, on this thread: for stores without threads of their own.
+pub(crate) fn commit_inline(engine: &Engine) {
+    while engine.queue.try_lead() {
+        Lead::taken(engine).round();
+    }
+}
+
+impl<'a> Lead<'a> {
+    /// The caller already leads: the queue said so.
+    pub(crate) fn taken(engine: &'a Engine) -> Self {
+        Self { engine, taken: Vec::new() }
+    }
+
+    /// Commits one group.
+    pub(crate) fn round(mut self) {
+        let group = self.engine.queue.take(GROUP_BYTES, GROUP_BATCHES);
+        self.taken = group.iter().map(|queued| queued.slot.clone()).collect();
+        let mut tail = self.engine.tail.lock();
+        let refused = self.engine.refuse_writing().err();
+        match (&mut *tail, refused) {
+            (Some(tail), None) => {
+                let mut round = Round::new(self.engine, tail);
+                round.run(group);
+            }
+            (_, refused) => {
+                let error = refused.unwrap_or_else(super::queue::closed);
+                group.iter().for_each(|queued| queued.slot.answer(Err(error.clone())));
+            }
+        }
+        drop(tail);
+        self.taken.clear();
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let cause = Error::new(ErrorKind::InDoubt, "the committing thread panicked");
+            self.engine.poison(&cause);
+            for slot in self.taken.iter().filter(|slot| slot.outcome().is_none()) {
+                slot.answer(Err(cause.clone()));
+            }
+        }
+        self.engine.queue.stop_leading();
+    }
+}
+
+/// A batch of the group that will change the log.
+struct Change {
+    queued: Queued,
+    answer: Appended,
+    /// Its events' offsets in the file, as a range of `Round::placed`.
+    events: std::ops::Range<usize>,
+    checkpoint: Option<CheckpointEntry>,
+}
+
+/// A batch of the group that changes nothing, with its answer.
+struct Verdict {
+    queued: Queued,
+    outcome: Result<Appended>,
+    /// The answer would be another if the group's changes fail.
+    depends: bool,
+}
+
+struct Round<'a> {
+    engine: &'a Engine,
+    tail: &'a mut Tail,
+    staged: Staged,
+    placed: Vec<u32>,
+    changes: Vec<Change>,
+    verdicts: Vec<Verdict>,
+    sync: bool,
+}
+
+impl<'a> Round<'a> {
+    fn new(engine: &'a Engine, tail: &'a mut Tail) -> Self {
+        tail.begin();
+        Self {
+            staged: Staged::new(engine),
+            engine,
+            tail,
+            placed: Vec::new(),
+            changes: Vec::new(),
+            verdicts: Vec::new(),
+            sync: false,
+        }
+    }
+
+    fn run(&mut self, group: Vec<Queued>) {
+        let mut waiting = group.into_iter();
+        while let Some(queued) = waiting.next() {
+            match self.take(queued) {
+                Ok(()) => {}
+                Err(Stop::NoRoom(queued)) => {
+                    // It goes into the next segment, with the next group.
+                    let rest = std::iter::once(*queued).chain(waiting.by_ref()).collect();
+                    self.engine.queue.put_back(rest);
+                    break;
+                }
+                Err(Stop::Failed(queued, failure)) => {
+                    let rest = waiting.by_ref().collect();
+                    self.fail_rolling(*queued, rest, failure);
+                    return;
+                }
+            }
+        }
+        match self.make_durable() {
+            Ok(()) => self.finish(),
+            Err(failure) => self.fail(failure),
+        }
+        self.look_ahead();
+    }
+
+    /// Judges one batch and stages what it changes.
+    fn take(&mut self, queued: Queued) -> Result<(), Stop> {
+        let batch = queued.batch.clone();
+        let bytes = batch.records.len() as u64 + 1024;
+        if !self.tail.fits(bytes) {
+            if self.tail.has_staged() {
+                return Err(Stop::NoRoom(Box::new(queued)));
+            }
+            if let Err(failure) = self.roll() {
+                return Err(Stop::Failed(Box::new(queued), failure));
+            }
+        }
+        let judged = decide(self.engine, &self.staged, &batch);
+        let depends = judged.depends_on_staged;
+        match judged.decision {
+            Decision::Refuse(error) => self.settle(queued, Err(error), depends),
+            Decision::Replay(answer, None) => self.settle(queued, Ok(answer), depends),
+            Decision::Replay(answer, Some(checkpoint)) => {
+                self.staged.set_checkpoint(&checkpoint);
+                let bare = Batch { durability: batch.durability, ..Batch::default() };
+                self.stage(queued, &bare, (&[], answer), Some(checkpoint));
+            }
+            Decision::Accept(accepted) => self.accept((queued, depends), &batch, accepted),
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, queued: Queued, outcome: Result<Appended>, depends: bool) {
+        // A replay must be as durable as this caller asked, however the first one was stored.
+        self.sync |= outcome.is_ok() && self.asks_sync(&queued.batch) && self.tail.has_unsynced();
+        self.verdicts.push(Verdict { queued, outcome, depends });
+    }
+
+    fn accept(
+        &mut self,
+        (queued, depends): (Queued, bool),
+        batch: &Arc<Batch>,
+        accepted: Accepted,
+    ) {
+        let checkpoint = accepted.checkpoint.clone();
+        if batch.events.is_empty() && checkpoint.is_none() {
+            // Only checks: nothing to write, but what they were judged by must become durable first.
+            return self.settle(queued, Ok(accepted.answer), depends);
+        }
+        self.staged.accept(batch, &accepted);
+        self.stage(queued, batch, (&accepted.versions, accepted.answer), checkpoint);
+    }
+
+    fn stage(
+        &mut self,
+        queued: Queued,
+        batch: &Batch,
+        (versions, answer): (&[u64], Appended),
+        checkpoint: Option<CheckpointWrite>,
+    ) {
+        let mut control = Vec::new();
+        let frame = self.tail.next_frame();
+        let checkpoint = checkpoint.map(|write| {
+            let record = CheckpointRecord {
+                name: &write.name,
+                position: write.position.get(),
+                id: write.id,
+            };
+            record.push(&mut control);
+            CheckpointEntry { position: write.position, id: write.id, frame, name: write.name }
+        });
+        let recorded_at = self.tail.stamp(self.engine.clock.now());
+        let bytes = BatchBytes {
+            records: &batch.records,
+            starts: &batch.starts,
+            versions,
+            control: &control,
+            recorded_at,
+        };
+        let from = self.placed.len();
+        self.tail.stage_batch(&bytes, &mut self.placed);
+        self.sync |= self.asks_sync(batch);
+        let events = from..self.placed.len();
+        self.changes.push(Change { queued, answer, events, checkpoint });
+    }
+
+    fn asks_sync(&self, batch: &Batch) -> bool {
+        batch.durability.unwrap_or(self.engine.settings.durability) == Durability::Sync
+    }
+
+    fn make_durable(&mut self) -> Result<(), CommitFailure> {
+        self.tail.write()?;
+        if self.sync {
+            self.tail.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Everything is written (and synced if asked): visible, then answered.
+    fn finish(&mut self) {
+        if !self.changes.is_empty() {
+            if let Err(what) = self.fold() {
+                let cause = Error::new(ErrorKind::InDoubt, format!("cannot index a batch: {what}"));
+                return self.fail(CommitFailure::Fatal(cause));
+            }
+        }
+        if self.sync || !self.changes.is_empty() {
+            self.publish();
+        }
+        for change in self.changes.drain(..) {
+            change.queued.slot.answer(Ok(change.answer));
+        }
+        for verdict in self.verdicts.drain(..) {
+            verdict.queued.slot.answer(verdict.outcome);
+        }
+    }
+
+    fn fold(&mut self) -> Result<(), &'static str> {
+        let mut catalog = self.engine.catalog.write();
+        catalog.make_readable(self.tail.written().offset);
+        for change in &mut self.changes {
+            for offset in self.placed.get(change.events.clone()).unwrap_or_default() {
+                let event = self.tail.staged_event(*offset).ok_or("it does not read back")?;
+                catalog.push(&event, *offset)?;
+            }
+            if let Some(entry) = change.checkpoint.take() {
+                catalog.push_checkpoint(entry);
+            }
+        }
+        catalog.last = Position::new(self.tail.written().position - 1);
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let engine = self.engine;
+        let visible = engine.catalog.read().last;
+        let synced = if self.sync { visible } else { engine.watch.level(super::Mark::Synced) };
+        if self.sync {
+            engine.durable_frame.store(self.tail.durable(), Ordering::Release);
+            if let Err(error) = self.tail.mark_live() {
+                // The group is durable, but nobody will be told how far: stop here.
+                engine.poison(&error);
+            }
+        }
+        engine.watch.publish(visible, synced);
+    }
+
+    fn fail(&mut self, failure: CommitFailure) {
+        let (error, kind) = match failure {
+            CommitFailure::Refused(error) => (error, None),
+            CommitFailure::Fatal(error) => (error, Some(ErrorKind::InDoubt)),
+        };
+        if kind.is_some() {
+            self.engine.poison(&error);
+        }
+        let answer = match kind {
+            Some(kind) => {
+                Error::new(kind, "whether the batch is stored is not known").because(error.clone())
+            }
+            None => error.clone(),
+        };
+        for change in self.changes.drain(..) {
+            change.queued.slot.answer(Err(answer.clone()));
+        }
+        let mut again = Vec::new();
+        for verdict in self.verdicts.drain(..) {
+            match (verdict.depends, kind) {
+                (false, _) => verdict.queued.slot.answer(verdict.outcome),
+                (true, Some(_)) => verdict.queued.slot.answer(Err(answer.clone())),
+                // Judged against what is not there after all.
+                (true, None) => again.push(verdict.queued),
+            }
+        }
+        self.engine.queue.put_back(again);
+    }
+
+    /// The next segment could not be begun: nothing of this batch was written.
+    fn fail_rolling(&mut self, queued: Queued, rest: Vec<Queued>, failure: CommitFailure) {
+        let outcome = match &failure {
+            CommitFailure::Refused(error) => Err(error.clone()),
+            CommitFailure::Fatal(error) => {
+                self.engine.poison(error);
+                Err(Error::new(ErrorKind::Poisoned, "the next segment cannot be begun")
+                    .because(error.clone()))
+            }
+        };
+        queued.slot.answer(outcome);
+        self.engine.queue.put_back(rest);
+        self.finish();
+    }
+
+    /// Seals the segment and begins the next, for readers too.
+    fn roll(&mut self) -> Result<(), CommitFailure> {
+        let engine = self.engine;
+        let end = self.tail.roll(engine.clock.now())?;
+        engine.durable_frame.store(self.tail.durable(), Ordering::Release);
+        begin_segment(engine, self.tail, end).map_err(CommitFailure::Fatal)?;
+        // Sealing synced everything before it.
+        let visible = engine.catalog.read().last;
+        engine.watch.publish(visible, visible);
+        self.tail.mark_live().map_err(CommitFailure::Fatal)?;
+        self.tail.begin();
+        Ok(())
+    }
+
+    /// Has prepared what the next groups will need.
+    fn look_ahead(&mut self) {
+        let runway = self.tail.runway();
+        if runway.is_short(self.tail.written().offset) {
+            self.engine.hand(Job::Prepare(runway));
+        }
+        if self.tail.wants_spare() {
+            self.engine.hand(Job::Spare(self.tail.spares(), self.tail.segment() + 1));
+        }
+        self.engine.hand(Job::Tend { synced: self.sync });
+    }
+}
+
+enum Stop {
+    NoRoom(Box<Queued>),
+    Failed(Box<Queued>, CommitFailure),
+}
+
+/// Adds the segment that the tail has just begun to the catalog; the one before it is sealed.
+pub(crate) fn begin_segment(engine: &Engine, tail: &Tail, end: LogEnd) -> Result<()> {
+    let number = tail.segment();
+    let first = Position::new(end.next_position);
+    let seed = segment_seed(engine.store, number);
+    let segment = begun(&*engine.disk, number, seed, first, tail.written().offset)?;
+    let sealed = {
+        let mut catalog = engine.catalog.write();
+        let sealed = catalog.segments.last().cloned();
+        catalog.add(segment);
+        sealed
+    };
+    if let Some(sealed) = sealed {
+        engine.seal(sealed, end);
+    }
+    Ok(())
+}

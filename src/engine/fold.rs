@@ -1,0 +1,198 @@
+//! Layer 6.2: fold a segment's frames into an index; the whole index can be made from the log alone.
+//!
+//! Knows: frames, records, and how to go on behind damage when asked to. Does not know: sidecar files.
+
+use crate::format::{
+    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordKind, Source,
+    Step, Walker, decode_event, find_header,
+};
+use crate::index::TailIndex;
+use crate::log::SegmentInfo;
+use crate::types::{Damage, Error, ErrorKind, Position, Result};
+
+/// An index made from the log, and the damage that was worked around.
+#[derive(Debug)]
+pub(crate) struct Folded {
+    pub index: TailIndex,
+    pub damage: Vec<Damage>,
+    pub walker: Walker,
+}
+
+/// Where to stop, and whether damage ends it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FoldLimit {
+    pub offset: u64,
+    /// The position after the last event, so far as anything certifies it.
+    pub next_position: u64,
+    /// Work around damage instead of refusing.
+    pub tolerant: bool,
+}
+
+/// Folds the segment from its opening frame up to the limit.
+pub(crate) fn fold_segment(
+    source: &mut dyn Source,
+    info: &SegmentInfo,
+    limit: FoldLimit,
+) -> Result<Folded> {
+    let mut start = info.start;
+    start.expected.epoch_max = u32::MAX;
+    let mut folded = Folded {
+        index: TailIndex::new(Position::new(info.first_position())),
+        damage: Vec::new(),
+        walker: Walker::new(info.seed, start.offset, start.expected),
+    };
+    while folded.walker.offset < limit.offset {
+        let unread = |error| Error::io(format!("cannot read {}", info.name()), error);
+        match folded.walker.step(source).map_err(unread)? {
+            Step::Frame(frame) => {
+                let offset = frame.offset;
+                if let Err(what) = fold_frame(&mut folded.index, &frame) {
+                    folded.break_at(info, offset, what, limit)?;
+                }
+            }
+            Step::Unsupported => {
+                let what = "segment contains a frame of a newer format";
+                let offset = folded.walker.offset;
+                return Err(Error::new(ErrorKind::Unsupported, what).in_file(info.name(), offset));
+            }
+            Step::Bad(bad) => {
+                let what = match bad {
+                    Bad::Blank => "frames are missing",
+                    _ => "frame does not check",
+                };
+                let offset = folded.walker.offset;
+                folded.break_at(info, offset, what, limit)?;
+                folded.go_on(source, info, limit)?;
+            }
+        }
+    }
+    let (from, until) = (folded.next_position(), limit.next_position);
+    if limit.tolerant && from < until {
+        folded.fill(until, limit);
+        folded.extend_damage(until);
+    }
+    Ok(folded)
+}
+
+/// Takes one checked frame in.
+///
+/// # Errors
+/// Says which rule of the log its events break.
+pub(crate) fn fold_frame(index: &mut TailIndex, frame: &Frame<'_>) -> Result<(), &'static str> {
+    for (offset, record) in frame.records() {
+        fold_record(index, offset, &record)?;
+    }
+    Ok(())
+}
+
+fn fold_record(
+    index: &mut TailIndex,
+    offset: u64,
+    record: &Record<'_>,
+) -> Result<(), &'static str> {
+    match record.head.kind {
+        RecordKind::Event => {
+            let event = decode_event(record).ok_or("event is malformed")?;
+            let offset = u32::try_from(offset).map_err(|_| "event lies beyond 4 GiB")?;
+            index.push(&event, offset)
+        }
+        RecordKind::Checkpoint => {
+            let found = CheckpointRecord::decode(record.body).ok_or("checkpoint is malformed")?;
+            let position = Position::new(found.position);
+            index.push_checkpoint(found.name, position, found.id, record.head.version);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Folded {
+    fn next_position(&self) -> u64 {
+        use crate::index::SegmentLookup;
+        self.index.first_position().plus(self.index.events().into()).get()
+    }
+
+    /// Damage at `offset`: refuses, or notes it down.
+    fn break_at(
+        &mut self,
+        info: &SegmentInfo,
+        offset: u64,
+        what: &str,
+        limit: FoldLimit,
+    ) -> Result<()> {
+        let first = Position::new(self.next_position());
+        if !limit.tolerant {
+            return Err(Error::damaged(info.name(), offset, what).at(first));
+        }
+        self.damage.push(Damage {
+            file: info.name(),
+            offset,
+            first_position: Some(first),
+            last_position: Some(first),
+            what: what.into(),
+        });
+        Ok(())
+    }
+
+    /// Behind a bad frame: takes in what still checks of it, and goes on at the next frame.
+    fn go_on(
+        &mut self,
+        source: &mut dyn Source,
+        info: &SegmentInfo,
+        limit: FoldLimit,
+    ) -> Result<()> {
+        let unread = |error| Error::io(format!("cannot read {}", info.name()), error);
+        let at = self.walker.offset;
+        let head = source.bytes(at, FRAME_HEADER_BYTES).map_err(unread)?;
+        let mut from = at + 8;
+        if let Some(header) = FrameHeader::decode(head, info.seed, at) {
+            let length =
+                usize::try_from(u64::from(header.length).min(limit.offset - at)).unwrap_or(0);
+            let bytes = source.bytes(at, length).map_err(unread)?;
+            self.salvage(bytes, at, info.seed, limit);
+            from = at + u64::from(header.length);
+        }
+        let next = find_header(source, from..limit.offset, info.seed).map_err(unread)?;
+        match next {
+            Some((offset, header)) => {
+                self.fill(header.first_position.min(limit.next_position), limit);
+                self.walker.jump(offset, &header);
+            }
+            None => self.walker.offset = limit.offset,
+        }
+        self.extend_damage(self.next_position());
+        Ok(())
+    }
+
+    /// Takes in every event of a damaged frame that still checks.
+    fn salvage(&mut self, frame: &[u8], base: u64, seed: u32, limit: FoldLimit) {
+        let mut at = FRAME_HEADER_BYTES;
+        while let Some(rest) = frame.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(record) = Record::decode(rest, seed) else {
+                at += 8;
+                continue;
+            };
+            if record.head.kind == RecordKind::Event && record.head.position < limit.next_position {
+                self.fill(record.head.position, limit);
+            }
+            // What does not follow is left out: its place is filled as damaged later.
+            let _ = fold_record(&mut self.index, base + at as u64, &record);
+            at += record.head.record_bytes();
+        }
+    }
+
+    /// Marks positions up to `until` as damaged, never more than the log can hold.
+    fn fill(&mut self, until: u64, limit: FoldLimit) {
+        let most = self.next_position() + limit.offset / 64;
+        while self.next_position() < until.min(most) {
+            self.index.push_damaged();
+        }
+    }
+
+    fn extend_damage(&mut self, next: u64) {
+        if let Some(damage) = self.damage.last_mut() {
+            let first = damage.first_position.map_or(0, Position::get);
+            damage.last_position = Some(Position::new(next.saturating_sub(1).max(first)));
+        }
+    }
+}

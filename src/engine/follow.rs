@@ -1,0 +1,354 @@
+//! Layer 6.7: follow a log that another process writes: no lock, no write.
+//!
+//! Knows: the live file, and that nothing beyond what it certifies is served. Does not know: readers.
+//! Nothing once served ever disappears: only certified frames are, and recovery keeps those.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::catalog::Catalog;
+use super::fold::{FoldLimit, fold_segment};
+use super::open::Parts;
+use super::segment::{Segment, SegmentIndex};
+use super::shared::Engine;
+use super::sidecars::Opening;
+use crate::disk::{Access, Disk};
+use crate::format::{
+    CheckpointRecord, Frame, Head, LiveMark, RecordKind, Step, Walker, decode_event,
+};
+use crate::index::CheckpointEntry;
+use crate::log::{LogEnd, SegmentInfo, find_segment, read_live, survey};
+use crate::segment::{EndVerdict, FileSource};
+use crate::sync::{Arc, Ordering};
+use crate::types::{Error, ErrorKind, IdScope, OpenReport, Position, Result};
+
+/// A place that stays unreadable for so long, although it is certified, is damage.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often segments held in memory are looked up as sidecars.
+const SIDECARS_EVERY: Duration = Duration::from_secs(1);
+
+/// How far a follower has come.
+pub(super) struct Follower {
+    head: Head,
+    /// The segment it is in.
+    number: u64,
+    walker: Walker,
+    /// It worked around damage in the newest segment, whose positions may not be known to the end.
+    stopped: bool,
+}
+
+impl Follower {
+    /// Looks at the directory and indexes what is certified now.
+    pub(super) fn open(parts: &Parts) -> Result<(Self, Catalog, OpenReport)> {
+        let disk = &*parts.disk;
+        let Some(found) = survey(disk)? else {
+            let text = format!("there is no store in {}", disk.location());
+            return Err(Error::new(ErrorKind::NotFound, text));
+        };
+        let mut report = OpenReport { damage: found.damage.clone(), ..OpenReport::default() };
+        report.notes.extend(found.notes.iter().cloned());
+        let mut catalog = Catalog::default();
+        let opening = Opening { disk, settings: &parts.settings, read_only: true };
+        let mut expected = None;
+        for info in &found.segments {
+            if expected.is_some_and(|next| next < info.first_position()) {
+                add_gap(&mut catalog, info);
+            }
+            let Some(end) = info.end else { break };
+            catalog.add(Arc::new(opening.sealed(info, end, &mut report)?));
+            expected = Some(end.next_position);
+        }
+        let Some(tail) = found.segments.last() else {
+            let start = Walker::new(0, 0, no_frame());
+            let number = found.head.first_segment - 1;
+            let follower = Self { head: found.head, number, walker: start, stopped: false };
+            return Ok((follower, catalog, report));
+        };
+        let follower = Self::open_tail(&opening, &found, tail, &mut catalog, &mut report)?;
+        Ok((follower, catalog, report))
+    }
+
+    fn open_tail(
+        opening: &Opening<'_>,
+        found: &crate::log::Survey,
+        tail: &SegmentInfo,
+        catalog: &mut Catalog,
+        report: &mut OpenReport,
+    ) -> Result<Self> {
+        let name = tail.name();
+        let file = opening.disk.open(&name, Access::Read);
+        let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+        let end = found.judge_tail(&file, opening.disk)?;
+        report.verdict = end.row;
+        report.clean = end.walk.last_kind == crate::format::FrameKind::Closed
+            && end.verdict == EndVerdict::Clean;
+        if end.verdict == EndVerdict::Unsupported {
+            let what = "the log contains a frame of a newer format";
+            return Err(Error::new(ErrorKind::Unsupported, what).in_file(name, end.walk.stop));
+        }
+        let damaged = end.verdict == EndVerdict::Damaged;
+        let limit = if damaged {
+            let live = found.live.filter(|mark| mark.segment == tail.number);
+            let next = live.map_or(u64::MAX / 4, |mark| mark.next_position);
+            let offset = live.map_or(end.used, |mark| mark.end.max(end.used));
+            FoldLimit { offset, next_position: next, tolerant: true }
+        } else {
+            let place = end.walk.certified_end(end.certified);
+            let next_position = place.expected.position;
+            FoldLimit { offset: place.offset, next_position, tolerant: false }
+        };
+        let before = report.damage.len();
+        let limit = if damaged { bounded(opening, tail, limit)? } else { limit };
+        let segment = opening.tail(tail, limit, report)?;
+        if damaged && report.damage.len() == before {
+            report.damage.push(crate::types::Damage {
+                file: tail.name(),
+                offset: end.walk.stop,
+                first_position: None,
+                last_position: None,
+                what: "certified frames are missing".into(),
+            });
+        }
+        let events = segment.ask(|index| index.events());
+        catalog.add(Arc::new(segment));
+        let next = tail.first_position() + u64::from(events);
+        catalog.last = Position::new(next - 1);
+        let place = end.walk.certified_end(end.certified);
+        let mut expected = place.expected;
+        expected.epoch_max = u32::MAX;
+        Ok(Self {
+            head: found.head.clone(),
+            number: tail.number,
+            walker: Walker::new(tail.seed, place.offset, expected),
+            stopped: damaged,
+        })
+    }
+
+    pub(super) fn identity(&self) -> (Uuid, IdScope) {
+        (self.head.store, self.head.id_scope)
+    }
+
+    /// Takes in everything that the live file certifies.
+    pub(super) fn catch_up(&mut self, parts: &Parts, catalog: &mut Catalog) -> Result<()> {
+        let Some(mark) = read_live(&*parts.disk, self.head.store)? else { return Ok(()) };
+        self.advance(&*parts.disk, &mark, |change| apply(catalog, change))
+    }
+
+    /// Walks on to the mark, telling `apply` about every segment and frame.
+    fn advance(
+        &mut self,
+        disk: &dyn Disk,
+        mark: &LiveMark,
+        mut apply: impl FnMut(Change<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if self.stopped {
+            return Ok(());
+        }
+        while self.walker.expected.number <= mark.frame || self.number < mark.segment {
+            let next = match self.number < mark.segment {
+                true => find_segment(disk, &self.head, self.number + 1)?,
+                false => None,
+            };
+            let end = next.as_ref().map(SegmentInfo::predecessor_end);
+            let limit = match (self.number == mark.segment, end) {
+                (true, _) => mark.end,
+                (false, Some(end)) => end.offset,
+                // The next segment is not there yet although the mark is in it: look again later.
+                (false, None) => return Ok(()),
+            };
+            if self.number > 0 && self.walker.offset < limit {
+                self.walk(disk, limit, &mut apply)?;
+            }
+            match next {
+                Some(info) => {
+                    let start = info.start;
+                    let mut expected = start.expected;
+                    expected.epoch_max = u32::MAX;
+                    self.walker = Walker::new(info.seed, start.offset, expected);
+                    self.number = info.number;
+                    apply(Change::Segment(disk, &info))?;
+                }
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn walk(
+        &mut self,
+        disk: &dyn Disk,
+        limit: u64,
+        apply: &mut impl FnMut(Change<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let name = crate::format::name_of(crate::format::FileName::Segment(self.number));
+        let unread = |error| Error::io(format!("cannot read {name}"), error);
+        let file = disk.open(&name, Access::Read).map_err(unread)?;
+        let mut source = FileSource::new(file, limit);
+        while self.walker.offset < limit {
+            match self.walker.step(&mut source).map_err(unread)? {
+                Step::Frame(frame) => apply(Change::Frame(&frame))?,
+                Step::Unsupported => {
+                    let what = "the log contains a frame of a newer format";
+                    let error = Error::new(ErrorKind::Unsupported, what);
+                    return Err(error.in_file(name, self.walker.offset));
+                }
+                Step::Bad(_) => {
+                    let what = "certified frame does not check";
+                    let at = Position::new(self.walker.expected.position);
+                    return Err(Error::damaged(name, self.walker.offset, what).at(at));
+                }
+            }
+        }
+        apply(Change::Readable(limit))
+    }
+}
+
+/// Something new in the log.
+enum Change<'a> {
+    Segment(&'a dyn Disk, &'a SegmentInfo),
+    Frame(&'a Frame<'a>),
+    Readable(u64),
+}
+
+fn no_frame() -> crate::format::Expected {
+    crate::format::Expected { number: 0, position: 1, chain: 0, epoch_min: 0, epoch_max: u32::MAX }
+}
+
+/// Positions that no readable segment holds: they are damaged, and the log goes on behind them.
+fn add_gap(catalog: &mut Catalog, info: &SegmentInfo) {
+    let Some(before) = catalog.segments.last() else { return };
+    if let SegmentIndex::Memory(index) = &before.index {
+        let mut index = index.write();
+        use crate::index::SegmentLookup;
+        let next = index.first_position().plus(index.events().into()).get();
+        for _ in next..info.first_position().min(next + (1 << 24)) {
+            index.push_damaged();
+        }
+    }
+}
+
+/// For a damaged tail: how many positions there are, as its own frames tell.
+fn bounded(opening: &Opening<'_>, tail: &SegmentInfo, limit: FoldLimit) -> Result<FoldLimit> {
+    let name = tail.name();
+    let file = opening.disk.open(&name, Access::Read);
+    let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+    let mut source = FileSource::new(file, limit.offset);
+    let open_ended = FoldLimit { next_position: u64::MAX / 4, tolerant: true, ..limit };
+    let folded = fold_segment(&mut source, tail, FoldLimit { next_position: 0, ..open_ended });
+    let known = folded.map(|folded| folded.walker.expected.position).unwrap_or(0);
+    let next_position = match limit.next_position {
+        certain if certain < u64::MAX / 4 => certain,
+        _ => known,
+    };
+    Ok(FoldLimit { next_position, ..limit })
+}
+
+fn apply(catalog: &mut Catalog, change: Change<'_>) -> Result<()> {
+    let broken = |what: &str| Error::new(ErrorKind::Damaged, what);
+    match change {
+        Change::Segment(disk, info) => {
+            let first = Position::new(info.first_position());
+            let begun =
+                super::sidecars::begun(disk, info.number, info.seed, first, info.start.offset)?;
+            catalog.add(begun);
+        }
+        Change::Frame(frame) => {
+            catalog.make_readable(frame.end());
+            for (offset, record) in frame.records() {
+                match record.head.kind {
+                    RecordKind::Event => {
+                        let event = decode_event(&record).ok_or_else(|| broken("bad event"))?;
+                        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+                        catalog.push(&event, offset).map_err(broken)?;
+                    }
+                    RecordKind::Checkpoint => {
+                        let found = CheckpointRecord::decode(record.body);
+                        let found = found.ok_or_else(|| broken("bad checkpoint"))?;
+                        catalog.push_checkpoint(CheckpointEntry {
+                            name: found.name.to_owned(),
+                            position: Position::new(found.position),
+                            id: found.id,
+                            frame: record.head.version,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Change::Readable(offset) => {
+            catalog.make_readable(offset);
+            // Only now: a mark is always after a whole batch, a frame may be a part of one.
+            if let Some(segment) = catalog.segments.last() {
+                let events = segment.ask(|index| index.events());
+                catalog.last = Position::new(segment.first_position.get() + u64::from(events) - 1);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Follows until the store is closed.
+pub(super) fn follow(engine: &Engine, mut follower: Follower) {
+    let mut seen = 0;
+    let mut trouble: Option<Instant> = None;
+    let mut sidecars = Instant::now();
+    while !engine.closed.load(Ordering::Acquire) {
+        std::thread::sleep(engine.settings.poll_interval);
+        let mark = read_live(&*engine.disk, follower.head.store);
+        let outcome = mark.and_then(|mark| match mark {
+            Some(mark) if mark.sequence != seen || trouble.is_some() => {
+                follower.follow_once(engine, &mark)?;
+                seen = mark.sequence;
+                Ok(())
+            }
+            _ => Ok(()),
+        });
+        match outcome {
+            Ok(()) => trouble = None,
+            Err(error) => {
+                let since = *trouble.get_or_insert_with(Instant::now);
+                if since.elapsed() > PATIENCE {
+                    *engine.poison.lock() = Some(error);
+                    engine.watch.end();
+                    return;
+                }
+            }
+        }
+        if sidecars.elapsed() > SIDECARS_EVERY {
+            sidecars = Instant::now();
+            take_sidecars(engine, &follower.head);
+        }
+    }
+}
+
+impl Follower {
+    fn follow_once(&mut self, engine: &Engine, mark: &LiveMark) -> Result<()> {
+        let moved =
+            self.advance(&*engine.disk, mark, |change| apply(&mut engine.catalog.write(), change));
+        let last = engine.catalog.read().last;
+        engine.watch.publish(last, last);
+        moved
+    }
+}
+
+/// Lets go of indexes in memory for which the writer has made a sidecar since.
+fn take_sidecars(engine: &Engine, head: &Head) {
+    let segments = engine.catalog.read().segments.clone();
+    for pair in segments.windows(2) {
+        let [segment, _next] = pair else { continue };
+        if let SegmentIndex::Memory(_) = &segment.index {
+            let _ = take_sidecar(engine, head, segment);
+        }
+    }
+}
+
+fn take_sidecar(engine: &Engine, head: &Head, segment: &Arc<Segment>) -> Option<()> {
+    let next = find_segment(&*engine.disk, head, segment.number + 1).ok()??;
+    let info = find_segment(&*engine.disk, head, segment.number).ok()??;
+    let end: LogEnd = next.predecessor_end();
+    let opening = Opening { disk: &*engine.disk, settings: &engine.settings, read_only: true };
+    let sealed = opening.with_sidecar(&info, end)?;
+    engine.catalog.write().replace(Arc::new(sealed));
+    Some(())
+}

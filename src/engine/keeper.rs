@@ -1,0 +1,22 @@
+//! Layer 6.2: work that must not stand in an append's way.
+//!
+//! Knows: what there is to do. Does not know: how (`close.rs` runs it on the store's thread).
+
+use super::segment::Segment;
+use crate::log::{LogEnd, Runway, Spares};
+use crate::sync::Arc;
+
+/// A piece of work.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Prepare space ahead of the writer.
+    Prepare(Arc<Runway>),
+    /// Have the next segment ready.
+    Spare(Arc<Spares>, u64),
+    /// Turn a sealed segment's index into a sidecar.
+    Seal(Arc<Segment>, LogEnd),
+    /// Something was committed: sync what is due later.
+    Tend { synced: bool },
+    /// Stop after this.
+    Stop,
+}

@@ -1,0 +1,75 @@
+//! Layer 6.5: what decisions ask, answered from the catalog and the log.
+//!
+//! Knows: where answers come from. Does not know: what is decided.
+
+use uuid::Uuid;
+
+use super::find::{Wanted, candidates};
+use super::knowledge::{Knowledge, StoredEvent, StreamState};
+use super::segment::EventReader;
+use super::shared::Engine;
+use crate::index;
+use crate::types::{IdScope, Position, Query, Result};
+
+impl Knowledge for Engine {
+    fn stream(&self, name: &str) -> StreamState {
+        match self.catalog.read().heads.get(name) {
+            None => StreamState::Never,
+            Some(head) => match head.state {
+                index::StreamState::Live => StreamState::Live(head.version),
+                index::StreamState::SoftDeleted => StreamState::SoftDeleted(head.version),
+                index::StreamState::Tombstoned => StreamState::Tombstoned(head.version),
+            },
+        }
+    }
+
+    fn event_with_id(&self, id: &Uuid, stream: &str) -> Result<Option<StoredEvent>> {
+        let view = self.catalog.read().view();
+        let anywhere = self.id_scope == IdScope::Store;
+        let found = view.event_with_id(id, |event| anywhere || event.stream() == stream)?;
+        Ok(found.map(|event| StoredEvent {
+            stream: event.stream().to_owned(),
+            version: event.version(),
+            position: event.position(),
+        }))
+    }
+
+    fn first_match(&self, query: &Query, after: Position) -> Result<Option<Position>> {
+        let view = self.catalog.read().view();
+        let wanted = Wanted::Query(query.clone());
+        for segment in view.segments.iter() {
+            let events = segment.ask(|index| index.events());
+            let from = match segment.ordinal_of(after.next()) {
+                Some(ordinal) if ordinal >= events => continue,
+                Some(ordinal) => ordinal,
+                None => 0,
+            };
+            let found = candidates(segment, &wanted, from..events);
+            let mut reader = EventReader::default();
+            for ordinal in (0..found.len()).filter_map(|at| found.get(at)) {
+                let event = reader.read(segment, ordinal)?;
+                if query.matches(&event) {
+                    return Ok(Some(event.position()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn id_at(&self, position: Position) -> Result<Option<Uuid>> {
+        let view = self.catalog.read().view();
+        view.with_event(position, |event| event.id())
+    }
+
+    fn last_position(&self) -> Position {
+        self.catalog.read().last
+    }
+
+    fn checkpoint(&self, name: &str) -> Result<Option<Position>> {
+        Ok(Engine::checkpoint(self, name)?.map(|checkpoint| checkpoint.position))
+    }
+
+    fn ids_per_stream(&self) -> bool {
+        self.id_scope == IdScope::Stream
+    }
+}

@@ -1,0 +1,34 @@
+//! Layer 6.9: one writer, many readers.
+
+mod batch;
+mod catalog;
+mod close;
+mod commit;
+mod decide;
+mod find;
+mod fold;
+mod follow;
+mod keeper;
+mod knowledge;
+mod known;
+mod open;
+mod queue;
+mod saved;
+mod segment;
+mod shared;
+mod sidecars;
+mod staged;
+mod watch;
+
+pub use batch::{Appended, StreamAppended};
+pub(crate) use batch::{Batch, BatchEvent, BatchStream};
+pub(crate) use catalog::View;
+pub(crate) use commit::{commit_inline, drive};
+pub(crate) use decide::check_shape;
+pub(crate) use find::{Candidates, LOST, Wanted, candidates};
+pub(crate) use open::{open_follower, open_writer};
+pub(crate) use queue::Slot;
+pub use saved::Snapshot;
+pub(crate) use segment::{EventReader, Segment, segment_at};
+pub(crate) use shared::{Engine, check_name};
+pub(crate) use watch::{Mark, Woken};

@@ -1,0 +1,201 @@
+//! Layer 6.8: build an open store from a directory: lock, recover, index, start the threads.
+//!
+//! Knows: the order of opening. Does not know: verbs.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+
+use super::catalog::Catalog;
+use super::close::{commit_in_background, keep};
+use super::commit::begin_segment;
+use super::fold::FoldLimit;
+use super::follow::{Follower, follow};
+use super::queue::Queue;
+use super::shared::Engine;
+use super::sidecars::Opening;
+use super::watch::Watch;
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::format::{FileName, name_of};
+use crate::log::{CommitFailure, Recovered, Tail, recover};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, RwLock};
+use crate::types::{Error, ErrorKind, IndexOrigin, OpenReport, Position, Result, Settings};
+
+/// A clock that is behind the log by more than this is worth a note.
+const CLOCK_BEHIND: u64 = 3_600_000_000;
+
+/// An engine and its threads.
+pub(crate) struct Started {
+    pub engine: Arc<Engine>,
+    pub threads: Vec<JoinHandle<()>>,
+}
+
+/// Everything an engine is made of besides what was found in the directory.
+pub(super) struct Parts {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+}
+
+/// Opens for writing.
+pub(crate) fn open_writer(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+) -> Result<Started> {
+    let began = clock.now();
+    settings.check()?;
+    let place = disk.location();
+    disk.create_root().map_err(|e| Error::io(format!("cannot make the directory {place}"), e))?;
+    let lock = disk.lock(&name_of(FileName::Lock));
+    let lock = lock.map_err(|e| Error::io(format!("cannot lock {place}"), e))?;
+    let Some(lock) = lock else {
+        let text = format!("{place} is open for writing elsewhere");
+        return Err(Error::new(ErrorKind::Locked, text));
+    };
+    let mut report = OpenReport::default();
+    let mut recovered = recover(&disk, &settings, began, &mut report)?;
+    let catalog = load(&*disk, &settings, &recovered, &mut report)?;
+    let last_stamp = recovered.tail.last_recorded_at();
+    if began.saturating_add(CLOCK_BEHIND) < last_stamp {
+        let hours = (last_stamp - began) / CLOCK_BEHIND;
+        report.notes.push(format!("the clock is {hours} hours behind the newest event"));
+    }
+    let told = recovered.tail.mark_live();
+    told.and_then(|()| {
+        let synced = recovered.tail.live_handle().sync();
+        synced.map_err(|error| Error::io("cannot sync the live file", error))
+    })?;
+    report.segments = recovered.segments.len() as u64;
+    report.events = catalog.last.get();
+    report.index = match settings.rebuild_index {
+        true => IndexOrigin::Log,
+        false => IndexOrigin::Sidecars,
+    };
+    report.elapsed = Duration::from_micros(clock.now().saturating_sub(began));
+    let (sender, jobs) = unbounded();
+    let background = settings.background;
+    let last = catalog.last;
+    let durable = recovered.tail.durable();
+    let mut engine = assemble(Parts { disk, clock, settings }, &recovered, catalog, report);
+    engine.jobs = background.then_some(sender);
+    engine.lock = Mutex::new(Some(lock));
+    engine.durable_frame = AtomicU64::new(durable);
+    engine.watch.publish(last, last);
+    roll_if_sealed(&engine, &mut recovered.tail)?;
+    *engine.tail.lock() = Some(recovered.tail);
+    let engine = Arc::new(engine);
+    let mut threads = Vec::new();
+    if background {
+        let keeper = engine.clone();
+        threads.push(spawn("factlog-keeper", move || keep(&keeper, &jobs))?);
+        let committer = engine.clone();
+        threads.push(spawn("factlog-committer", move || commit_in_background(&committer))?);
+    }
+    Ok(Started { engine, threads })
+}
+
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+    thread.map_err(|error| Error::io("cannot start a thread", error))
+}
+
+fn assemble(parts: Parts, found: &Recovered, catalog: Catalog, report: OpenReport) -> Engine {
+    let id_scope = found.tail.id_scope();
+    engine_of(parts, (found.store, id_scope), catalog, report)
+}
+
+pub(super) fn engine_of(
+    parts: Parts,
+    (store, id_scope): (uuid::Uuid, crate::types::IdScope),
+    catalog: Catalog,
+    report: OpenReport,
+) -> Engine {
+    Engine {
+        queue: Queue::new(parts.settings.limits),
+        watch: Watch::default(),
+        disk: parts.disk,
+        clock: parts.clock,
+        settings: parts.settings,
+        store,
+        id_scope,
+        report,
+        catalog: RwLock::new(catalog),
+        tail: Mutex::new(None),
+        durable_frame: AtomicU64::new(0),
+        jobs: None,
+        read_only: false,
+        closed: AtomicBool::new(false),
+        poison: Mutex::new(None),
+        lock: Mutex::new(None),
+        checkpoints: Mutex::new(None),
+        snapshots: Mutex::new(None),
+    }
+}
+
+/// A log that ends with a seal goes on in the next segment.
+fn roll_if_sealed(engine: &Engine, tail: &mut Tail) -> Result<()> {
+    if !tail.is_sealed() {
+        return Ok(());
+    }
+    let end = tail.roll(engine.clock.now()).map_err(|failure| match failure {
+        CommitFailure::Refused(error) | CommitFailure::Fatal(error) => error,
+    })?;
+    begin_segment(engine, tail, end)?;
+    tail.mark_live()
+}
+
+/// The index: sidecars for sealed segments, a scan for the tail.
+fn load(
+    disk: &dyn Disk,
+    settings: &Settings,
+    found: &Recovered,
+    report: &mut OpenReport,
+) -> Result<Catalog> {
+    let opening = Opening { disk, settings, read_only: false };
+    let mut catalog = Catalog::default();
+    let written = found.tail.written();
+    for info in &found.segments {
+        let segment = match info.end {
+            Some(end) => opening.sealed(info, end, report)?,
+            None => opening.tail(info, tail_limit(written.offset, written.position), report)?,
+        };
+        catalog.add(Arc::new(segment));
+    }
+    catalog.last = Position::new(written.position - 1);
+    Ok(catalog)
+}
+
+fn tail_limit(offset: u64, next_position: u64) -> FoldLimit {
+    FoldLimit { offset, next_position, tolerant: false }
+}
+
+/// Opens read-only, beside a writer or alone: takes no lock and writes nothing.
+pub(crate) fn open_follower(
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+) -> Result<Started> {
+    let began = clock.now();
+    settings.check()?;
+    let background = settings.background;
+    let parts = Parts { disk, clock, settings };
+    let (mut follower, mut catalog, mut report) = Follower::open(&parts)?;
+    follower.catch_up(&parts, &mut catalog)?;
+    report.segments = catalog.segments.len() as u64;
+    report.events = catalog.last.get();
+    report.elapsed = Duration::from_micros(parts.clock.now().saturating_sub(began));
+    let last = catalog.last;
+    let mut engine = engine_of(parts, follower.identity(), catalog, report);
+    engine.read_only = true;
+    engine.watch.publish(last, last);
+    let engine = Arc::new(engine);
+    let mut threads = Vec::new();
+    if background {
+        let following = engine.clone();
+        threads.push(spawn("factlog-follower", move || follow(&following, follower))?);
+    }
+    Ok(Started { engine, threads })
+}

@@ -1,0 +1,133 @@
+//! Layer 6.1: one segment as readers see it: its bytes and its index together.
+//!
+//! Knows: how an ordinal becomes a checked event. Does not know: other segments, or watermarks.
+
+use crate::disk::Mapped;
+use crate::format::Source;
+use crate::index::{SegmentLookup, Sidecar, TailIndex};
+use crate::segment::{FileSource, SegmentBytes, read_event};
+use crate::sync::{Arc, AtomicU64, Ordering, RwLock};
+use crate::types::{Error, EventRef, Position, Result};
+
+/// Where a segment's index is.
+#[derive(Debug)]
+pub(crate) enum SegmentIndex {
+    /// In memory, growing or waiting for its sidecar.
+    Memory(RwLock<TailIndex>),
+    /// In a sidecar, checked when it was opened.
+    Sidecar(Sidecar<Mapped>),
+}
+
+/// A segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub number: u64,
+    pub name: String,
+    pub seed: u32,
+    pub first_position: Position,
+    pub bytes: SegmentBytes,
+    pub index: SegmentIndex,
+    /// Nothing at or beyond this offset is read yet.
+    pub readable: AtomicU64,
+}
+
+impl Segment {
+    /// Asks the index; the answer must not outlive the question.
+    pub(crate) fn ask<R>(&self, question: impl FnOnce(&dyn SegmentLookup) -> R) -> R {
+        match &self.index {
+            SegmentIndex::Memory(index) => question(&*index.read()),
+            SegmentIndex::Sidecar(sidecar) => question(sidecar),
+        }
+    }
+
+    pub(crate) fn position_of(&self, ordinal: u32) -> Position {
+        self.first_position.plus(ordinal.into())
+    }
+
+    /// The ordinal of a position; `None` before this segment.
+    pub(crate) fn ordinal_of(&self, position: Position) -> Option<u32> {
+        let distance = position.get().checked_sub(self.first_position.get())?;
+        u32::try_from(distance).ok()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match &self.index {
+            SegmentIndex::Memory(index) => index.read().memory_bytes(),
+            SegmentIndex::Sidecar(_) => 0,
+        }
+    }
+}
+
+/// Reads events, one segment at a time; keeps what it read for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct EventReader {
+    window: Option<(u64, u64, FileSource)>,
+    /// Read ahead: events will be asked for in order.
+    in_order: bool,
+}
+
+impl EventReader {
+    pub(crate) fn in_order() -> Self {
+        Self { in_order: true, ..Self::default() }
+    }
+
+    /// The event at `ordinal`, checked, and checked to be the one that belongs there.
+    ///
+    /// # Errors
+    /// `Damaged` with file, offset and position; `Io`.
+    pub(crate) fn read<'a>(
+        &'a mut self,
+        segment: &'a Segment,
+        ordinal: u32,
+    ) -> Result<EventRef<'a>> {
+        let position = segment.position_of(ordinal);
+        let damaged = |offset: u64| {
+            Error::damaged(&*segment.name, offset, "event does not check").at(position)
+        };
+        let offset = segment.ask(|index| index.offset(ordinal)).ok_or_else(|| damaged(0))?;
+        let offset = u64::from(offset);
+        let unread = |error| Error::io(format!("cannot read {}", segment.name), error).at(position);
+        let event = match &segment.bytes {
+            SegmentBytes::Mapped(map) => {
+                let mut bytes: &'a [u8] = map;
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                bytes = bytes.get(start..).unwrap_or_default();
+                crate::format::Record::decode(bytes, segment.seed)
+                    .and_then(|record| crate::format::decode_event(&record))
+            }
+            SegmentBytes::File(_) => {
+                let source = self.source(segment)?;
+                read_event(source, offset, segment.seed).map_err(unread)?
+            }
+        };
+        event.filter(|event| event.position() == position).ok_or_else(|| damaged(offset))
+    }
+
+    /// The window over this segment; a new one when the segment changed or has grown since.
+    fn source(&mut self, segment: &Segment) -> Result<&mut dyn Source> {
+        let readable = segment.readable.load(Ordering::Acquire);
+        let fits = |held: &(u64, u64, FileSource)| held.0 == segment.number && held.1 == readable;
+        if !self.window.as_ref().is_some_and(fits) {
+            let SegmentBytes::File(file) = &segment.bytes else {
+                return Err(Error::invalid("a mapped segment has no window"));
+            };
+            let source = match self.in_order {
+                true => FileSource::new(file.clone(), readable),
+                false => FileSource::sparing(file.clone(), readable),
+            };
+            self.window = Some((segment.number, readable, source));
+        }
+        match &mut self.window {
+            Some((_, _, source)) => Ok(source),
+            None => Err(Error::invalid("there is no window")),
+        }
+    }
+}
+
+/// The segments of a log in order.
+pub(crate) type Segments = Arc<Vec<Arc<Segment>>>;
+
+/// Which segment holds a position.
+pub(crate) fn segment_at(segments: &[Arc<Segment>], position: Position) -> Option<usize> {
+    segments.partition_point(|segment| segment.first_position <= position).checked_sub(1)
+}

@@ -1,0 +1,271 @@
+//! Layer 6.4: an open store: what its callers and its threads share.
+//!
+//! Knows: the parts and the two ways it can end: closed or poisoned. Does not know: how batches are
+//! committed (`commit.rs`).
+
+use crossbeam_channel::Sender;
+use uuid::Uuid;
+
+use super::catalog::{Catalog, View};
+use super::keeper::Job;
+use super::queue::{Queue, closed};
+use super::saved::{Checkpoint, Snapshot};
+use super::watch::{Mark, Watch};
+use crate::clock::Clock;
+use crate::disk::{Disk, DiskLock};
+use crate::format::{FileName, Purpose};
+use crate::log::{KeyedFile, Tail};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
+use crate::types::{
+    Error, ErrorKind, IdScope, NAME_MAX, OpenReport, Position, Result, Settings, Timestamp,
+};
+
+/// An open store.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+    pub store: Uuid,
+    pub id_scope: IdScope,
+    pub report: OpenReport,
+    pub queue: Queue,
+    pub watch: Watch,
+    pub catalog: RwLock<Catalog>,
+    /// `None` in a store opened read-only, and after closing.
+    pub tail: Mutex<Option<Tail>>,
+    /// The newest durable frame.
+    pub durable_frame: AtomicU64,
+    pub jobs: Option<Sender<Job>>,
+    pub read_only: bool,
+    pub closed: AtomicBool,
+    pub poison: Mutex<Option<Error>>,
+    pub lock: Mutex<Option<Box<dyn DiskLock>>>,
+    pub checkpoints: Mutex<Option<KeyedFile>>,
+    pub snapshots: Mutex<Option<KeyedFile>>,
+}
+
+impl Engine {
+    /// # Errors
+    /// `Closed` after closing.
+    pub(crate) fn refuse_closed(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
+    /// # Errors
+    /// `Closed`, `Poisoned`, or `Invalid` in a store opened read-only.
+    pub(crate) fn refuse_writing(&self) -> Result<()> {
+        self.refuse_closed()?;
+        if self.read_only {
+            return Err(Error::invalid("the store was opened read-only"));
+        }
+        match &*self.poison.lock() {
+            Some(cause) => Err(poisoned(cause)),
+            None => Ok(()),
+        }
+    }
+
+    /// No further writing: somebody must open the store again and recover.
+    pub(crate) fn poison(&self, cause: &Error) {
+        let mut poison = self.poison.lock();
+        if poison.is_none() {
+            *poison = Some(cause.clone());
+        }
+        drop(poison);
+        // What was visible ahead of a sync may not survive; it is served no longer.
+        let synced = self.watch.level(Mark::Synced);
+        let mut catalog = self.catalog.write();
+        catalog.last = catalog.last.min(synced);
+        let visible = catalog.last;
+        drop(catalog);
+        self.watch.publish(visible, synced);
+    }
+
+    pub(crate) fn is_poisoned(&self) -> Option<Error> {
+        self.poison.lock().as_ref().map(poisoned)
+    }
+
+    pub(crate) fn view(&self) -> Result<View> {
+        self.refuse_closed()?;
+        Ok(self.catalog.read().view())
+    }
+
+    /// A view that ends at a mark: what a subscription may see.
+    pub(crate) fn view_at(&self, mark: Mark) -> Result<View> {
+        let level = self.watch.level(mark);
+        let mut view = self.view()?;
+        view.last = view.last.min(level);
+        Ok(view)
+    }
+
+    fn with_keyed<R>(
+        &self,
+        slot: &Mutex<Option<KeyedFile>>,
+        (file, purpose): (FileName, Purpose),
+        act: impl FnOnce(&mut KeyedFile) -> Result<R>,
+    ) -> Result<R> {
+        let mut slot = slot.lock();
+        if self.read_only {
+            // Another process may have written it since.
+            *slot = None;
+        }
+        let keyed = match &mut *slot {
+            Some(keyed) => keyed,
+            empty => {
+                let disk = self.disk.clone();
+                empty.insert(KeyedFile::load(disk, self.store, file, purpose)?)
+            }
+        };
+        act(keyed)
+    }
+
+    fn with_checkpoints<R>(&self, act: impl FnOnce(&mut KeyedFile) -> Result<R>) -> Result<R> {
+        let file = (FileName::Checkpoints, Purpose::Checkpoints);
+        self.with_keyed(&self.checkpoints, file, |keyed| {
+            keyed.refuse_damage()?;
+            act(keyed)
+        })
+    }
+
+    /// The checkpoint that counts.
+    pub(crate) fn checkpoint(&self, name: &str) -> Result<Option<Checkpoint>> {
+        let saved = self.with_checkpoints(|keyed| keyed.get(name.as_bytes()))?;
+        let saved = saved.and_then(|bytes| Checkpoint::decode(&bytes));
+        let carried = self.catalog.read().checkpoints.get(name).map(Checkpoint::of_log);
+        Ok(Checkpoint::later(saved, carried))
+    }
+
+    /// Every checkpoint by name, sorted.
+    pub(crate) fn checkpoints(&self) -> Result<Vec<(String, Checkpoint)>> {
+        let mut names: Vec<String> = self.with_checkpoints(|keyed| {
+            Ok(keyed.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect())
+        })?;
+        names.extend(self.catalog.read().checkpoints.keys().cloned());
+        names.sort();
+        names.dedup();
+        let mut all = Vec::new();
+        for name in names {
+            if let Some(checkpoint) = self.checkpoint(&name)? {
+                all.push((name, checkpoint));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Saves a checkpoint; going back needs `reset`.
+    pub(crate) fn save_checkpoint(&self, name: &str, to: Position, reset: bool) -> Result<()> {
+        self.refuse_writing()?;
+        check_name(name)?;
+        let synced = self.watch.level(Mark::Synced);
+        if to > synced {
+            return Err(Error::invalid(format!(
+                "checkpoint {name:?} cannot be at position {to}: the log ends at {synced}"
+            ))
+            .at(to));
+        }
+        let id = self.id_at(to)?;
+        let carried = self.catalog.read().checkpoints.get(name).map(Checkpoint::of_log);
+        let frame = self.durable_frame.load(Ordering::Acquire);
+        let saved_at = Timestamp::from_micros(self.clock.now());
+        self.with_checkpoints(|keyed| {
+            let saved = keyed.get(name.as_bytes())?;
+            let saved = saved.and_then(|bytes| Checkpoint::decode(&bytes));
+            let now = Checkpoint::later(saved, carried).map_or(Position::START, |c| c.position);
+            if to < now && !reset {
+                return Err(goes_back(name, to, now));
+            }
+            let next = Checkpoint { position: to, id, frame, saved_at };
+            keyed.put(name.as_bytes(), Some(&next.encode()))
+        })
+    }
+
+    fn id_at(&self, position: Position) -> Result<Uuid> {
+        if position == Position::START {
+            return Ok(Uuid::nil());
+        }
+        let id = self.view()?.with_event(position, |event| event.id())?;
+        id.ok_or_else(|| {
+            Error::new(ErrorKind::Trimmed, format!("position {position} was trimmed")).at(position)
+        })
+    }
+
+    /// The position to go on from, checked to be in the history it was saved in.
+    pub(crate) fn resume_from(&self, name: &str) -> Result<Position> {
+        let Some(checkpoint) = self.checkpoint(name)? else { return Ok(Position::START) };
+        let (position, last) = (checkpoint.position, self.watch.level(Mark::Synced));
+        if position > last {
+            return Err(Error::invalid(format!(
+                "checkpoint {name:?} is at position {position}, the log ends at {last}: \
+                 was an older copy restored?"
+            ))
+            .at(position));
+        }
+        if position > Position::START && self.id_at(position)? != checkpoint.id {
+            return Err(Error::invalid(format!(
+                "checkpoint {name:?} was saved in another history: \
+                 the event at position {position} is a different one"
+            ))
+            .at(position));
+        }
+        Ok(position)
+    }
+
+    pub(crate) fn snapshot(&self, stream: &str, name: &str) -> Result<Option<Snapshot>> {
+        self.refuse_closed()?;
+        let key = Snapshot::key(stream, name);
+        let file = (FileName::Snapshots, Purpose::Snapshots);
+        let found = self.with_keyed(&self.snapshots, file, |keyed| Ok(keyed.get(&key)));
+        // A snapshot is a convenience: one that cannot be read is as good as none.
+        let Ok(Ok(Some(bytes))) = found else { return Ok(None) };
+        let Some(snapshot) = Snapshot::decode(&bytes) else { return Ok(None) };
+        let view = self.view()?;
+        let Some(position) = view.position_of(stream, snapshot.version) else { return Ok(None) };
+        let id = view.with_event(position, |event| event.id())?;
+        Ok((id == Some(snapshot.id)).then_some(snapshot))
+    }
+
+    pub(crate) fn save_snapshot(&self, stream: &str, name: &str, mut s: Snapshot) -> Result<()> {
+        self.refuse_writing()?;
+        check_name(name)?;
+        let view = self.view_at(Mark::Synced)?;
+        let missing = || {
+            let text = format!("stream {stream:?} has no version {}", s.version);
+            Error::invalid(text).in_stream(stream).at_version(s.version)
+        };
+        let position = view.position_of(stream, s.version).ok_or_else(missing)?;
+        s.id = view.with_event(position, |event| event.id())?.ok_or_else(missing)?;
+        s.saved_at = Timestamp::from_micros(self.clock.now());
+        let key = Snapshot::key(stream, name);
+        let file = (FileName::Snapshots, Purpose::Snapshots);
+        self.with_keyed(&self.snapshots, file, |keyed| keyed.put(&key, Some(&s.encode())))
+    }
+
+    /// Hands work to the store's thread; without one, the caller does it himself.
+    pub(crate) fn hand(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+pub(crate) fn goes_back(name: &str, to: Position, now: Position) -> Error {
+    Error::invalid(format!(
+        "checkpoint {name:?} is at position {now} and cannot go back to {to}; reset it instead"
+    ))
+    .at(now)
+}
+
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > NAME_MAX {
+        let text = format!("name has {} bytes, allowed are 1 to {NAME_MAX}", name.len());
+        return Err(Error::invalid(text));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::invalid("name has a control character"));
+    }
+    Ok(())
+}
+
+fn poisoned(cause: &Error) -> Error {
+    Error::new(ErrorKind::Poisoned, "an earlier write failed").because(cause.clone())
+}

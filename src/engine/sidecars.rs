@@ -1,0 +1,193 @@
+//! Layer 6.3: segments with their sidecars: opened, made again, or done without.
+//!
+//! Knows: when a sidecar may be trusted and when it may be written. Does not know: the catalog. A
+//! sidecar is never made around damage: that would hide it.
+
+use uuid::Uuid;
+
+use super::fold::{FoldLimit, fold_segment};
+use super::segment::{Segment, SegmentIndex};
+use crate::disk::{Access, Disk, Mapped};
+use crate::format::{FileName, Purpose, name_of};
+use crate::index::{Binding, SegmentLookup, Sidecar, TailIndex, encode};
+use crate::log::{LogEnd, SegmentInfo, replace_file};
+use crate::segment::{SegmentBytes, source_of};
+use crate::sync::{Arc, AtomicU64, RwLock};
+use crate::types::{Error, OpenReport, Position, Result, Settings, SidecarRebuilt};
+
+/// How sealed segments are opened.
+pub(crate) struct Opening<'a> {
+    pub disk: &'a dyn Disk,
+    pub settings: &'a Settings,
+    /// A reader may not write, and works around damage.
+    pub read_only: bool,
+}
+
+impl Opening<'_> {
+    fn bytes_of(&self, name: &str, length: u64) -> Result<SegmentBytes> {
+        let file = self.disk.open(name, Access::Read);
+        let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+        if self.settings.map_segments
+            && let Ok(map) = file.map(length)
+        {
+            return Ok(SegmentBytes::Mapped(map));
+        }
+        Ok(SegmentBytes::File(file))
+    }
+
+    /// A sealed segment with its sidecar, which is made again if it is missing or doubtful.
+    pub(crate) fn sealed(
+        &self,
+        info: &SegmentInfo,
+        end: LogEnd,
+        report: &mut OpenReport,
+    ) -> Result<Segment> {
+        let bytes = self.bytes_of(&info.name(), end.offset)?;
+        let binding = binding(info.header.store, info.number, info.first_position(), end);
+        let doubt = match (self.settings.rebuild_index, self.open_sidecar(info.number, &binding)) {
+            (true, _) => "the index is made from the log alone".to_owned(),
+            (false, Ok(sidecar)) => {
+                return Ok(segment_of(info, bytes, SegmentIndex::Sidecar(sidecar), end.offset));
+            }
+            (false, Err(why)) => why,
+        };
+        let limit = FoldLimit {
+            offset: end.offset,
+            next_position: end.next_position,
+            tolerant: self.read_only,
+        };
+        let folded = fold_segment(&mut *source_of(&bytes, end.offset), info, limit)?;
+        let file = name_of(FileName::Sidecar(info.number));
+        report.sidecars_rebuilt.push(SidecarRebuilt { file, why: doubt });
+        let sound = folded.damage.is_empty();
+        report.damage.extend(folded.damage);
+        let index = match sound && !self.read_only {
+            true => self.write_sidecar(info.number, folded.index, &binding)?,
+            false => SegmentIndex::Memory(RwLock::new(folded.index)),
+        };
+        Ok(segment_of(info, bytes, index, end.offset))
+    }
+
+    /// A sealed segment with a sidecar that is there and checks.
+    pub(crate) fn with_sidecar(&self, info: &SegmentInfo, end: LogEnd) -> Option<Segment> {
+        let binding = binding(info.header.store, info.number, info.first_position(), end);
+        let sidecar = self.open_sidecar(info.number, &binding).ok()?;
+        let bytes = self.bytes_of(&info.name(), end.offset).ok()?;
+        Some(segment_of(info, bytes, SegmentIndex::Sidecar(sidecar), end.offset))
+    }
+
+    fn open_sidecar(&self, number: u64, binding: &Binding) -> Result<Sidecar<Mapped>, String> {
+        let name = name_of(FileName::Sidecar(number));
+        let file = match self.disk.open(&name, Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err("it is missing".into());
+            }
+            Err(error) => return Err(format!("it cannot be opened: {error}")),
+        };
+        let unread = |error| format!("it cannot be read: {error}");
+        let size = file.size().map_err(unread)?;
+        Sidecar::open(file.map(size).map_err(unread)?, binding)
+    }
+
+    /// Writes the sidecar and answers from it; a disk without room for it is served from memory.
+    fn write_sidecar(
+        &self,
+        number: u64,
+        index: TailIndex,
+        binding: &Binding,
+    ) -> Result<SegmentIndex> {
+        let Ok(bytes) = encode(&index, binding) else {
+            return Ok(SegmentIndex::Memory(RwLock::new(index)));
+        };
+        let name = name_of(FileName::Sidecar(number));
+        let written = replace_file(self.disk, Purpose::Sidecar, &name, &[&bytes]);
+        match written.ok().and_then(|()| self.open_sidecar(number, binding).ok()) {
+            Some(sidecar) => Ok(SegmentIndex::Sidecar(sidecar)),
+            None => Ok(SegmentIndex::Memory(RwLock::new(index))),
+        }
+    }
+
+    /// A segment that was just sealed: its index in memory becomes a sidecar. `None` when that could
+    /// not be done; then it stays in memory, and the next opening makes the sidecar.
+    pub(crate) fn seal(&self, segment: &Segment, store: Uuid, end: LogEnd) -> Option<Segment> {
+        let SegmentIndex::Memory(index) = &segment.index else { return None };
+        let binding = binding(store, segment.number, segment.first_position.get(), end);
+        let bytes = encode(&index.read(), &binding).ok()?;
+        let name = name_of(FileName::Sidecar(segment.number));
+        replace_file(self.disk, Purpose::Sidecar, &name, &[&bytes]).ok()?;
+        let sidecar = self.open_sidecar(segment.number, &binding).ok()?;
+        Some(Segment {
+            number: segment.number,
+            name: segment.name.clone(),
+            seed: segment.seed,
+            first_position: segment.first_position,
+            bytes: self.bytes_of(&segment.name, end.offset).ok()?,
+            index: SegmentIndex::Sidecar(sidecar),
+            readable: AtomicU64::new(end.offset),
+        })
+    }
+
+    /// The segment that is written, indexed up to `limit`.
+    pub(crate) fn tail(
+        &self,
+        info: &SegmentInfo,
+        limit: FoldLimit,
+        report: &mut OpenReport,
+    ) -> Result<Segment> {
+        let name = info.name();
+        let file = self.disk.open(&name, Access::Read);
+        let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+        let bytes = SegmentBytes::File(file);
+        let folded = fold_segment(&mut *source_of(&bytes, limit.offset), info, limit)?;
+        report.damage.extend(folded.damage);
+        let index = SegmentIndex::Memory(RwLock::new(folded.index));
+        Ok(segment_of(info, bytes, index, limit.offset))
+    }
+}
+
+fn segment_of(info: &SegmentInfo, bytes: SegmentBytes, index: SegmentIndex, end: u64) -> Segment {
+    Segment {
+        number: info.number,
+        name: info.name(),
+        seed: info.seed,
+        first_position: Position::new(info.first_position()),
+        bytes,
+        index,
+        readable: AtomicU64::new(end),
+    }
+}
+
+fn binding(store: Uuid, number: u64, first_position: u64, end: LogEnd) -> Binding {
+    Binding {
+        store,
+        segment: number,
+        end_offset: end.offset,
+        end_frame: end.frame,
+        chain: end.chain,
+        first_position: Position::new(first_position),
+        events: u32::try_from(end.next_position.saturating_sub(first_position)).unwrap_or(u32::MAX),
+    }
+}
+
+/// An empty segment that was just begun.
+pub(crate) fn begun(
+    disk: &dyn Disk,
+    number: u64,
+    seed: u32,
+    first_position: Position,
+    readable: u64,
+) -> Result<Arc<Segment>> {
+    let name = name_of(FileName::Segment(number));
+    let file = disk.open(&name, Access::Read);
+    let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+    Ok(Arc::new(Segment {
+        number,
+        name,
+        seed,
+        first_position,
+        bytes: SegmentBytes::File(file),
+        index: SegmentIndex::Memory(RwLock::new(TailIndex::new(first_position))),
+        readable: AtomicU64::new(readable),
+    }))
+}

@@ -1,0 +1,217 @@
+//! Layer 6.0: wait until the watermark moves; wake-ups carry no data and cannot be lost.
+//!
+//! Knows: two marks that only move forward (but for a poisoned store), and who waits. Does not know:
+//! events. A waiter announces itself and then compares the level under the lock before it sleeps; the
+//! publisher raises the level and then looks whether anybody announced himself, so one of the two sees
+//! the other.
+
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::types::Position;
+
+/// Which of the two marks a reader goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Mark {
+    /// Up to here everything survives a power cut.
+    #[default]
+    Synced,
+    /// Up to here everything can be read; ahead of `Synced` only in the weaker modes.
+    Visible,
+}
+
+/// The marks and those who wait for them.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    visible: AtomicU64,
+    synced: AtomicU64,
+    ended: AtomicBool,
+    interested: AtomicU64,
+    waiting: Mutex<Waiting>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    signals: Vec<Sender<()>>,
+    wakers: Vec<Waker>,
+}
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Moved,
+    TimedOut,
+    /// The store was closed and nothing further will come.
+    Ended,
+}
+
+impl Watch {
+    pub(crate) fn level(&self, mark: Mark) -> Position {
+        let level = match mark {
+            Mark::Synced => &self.synced,
+            Mark::Visible => &self.visible,
+        };
+        Position::new(level.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Moves the marks and wakes everybody who waits.
+    pub(crate) fn publish(&self, visible: Position, synced: Position) {
+        self.visible.store(visible.get(), Ordering::SeqCst);
+        self.synced.store(synced.get(), Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Nothing further will come: everybody wakes and stays awake.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.wake();
+        self.waiting.lock().signals.clear();
+    }
+
+    fn wake(&self) {
+        if self.interested.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let wakers = {
+            let mut waiting = self.waiting.lock();
+            self.moved.notify_all();
+            let before = waiting.signals.len();
+            waiting.signals.retain(|signal| {
+                !matches!(signal.try_send(()), Err(TrySendError::Disconnected(())))
+            });
+            let wakers = std::mem::take(&mut waiting.wakers);
+            let gone = before - waiting.signals.len() + wakers.len();
+            self.interested.fetch_sub(gone as u64, Ordering::SeqCst);
+            wakers
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until the mark is past `seen`, at most for `timeout`.
+    pub(crate) fn wait_past(&self, seen: Position, mark: Mark, timeout: Option<Duration>) -> Woken {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        self.interested.fetch_add(1, Ordering::SeqCst);
+        let mut waiting = self.waiting.lock();
+        let woken = loop {
+            if self.level(mark) > seen {
+                break Woken::Moved;
+            }
+            if self.ended() {
+                break Woken::Ended;
+            }
+            match deadline {
+                None => self.moved.wait(&mut waiting),
+                Some(deadline) => {
+                    if self.moved.wait_until(&mut waiting, deadline).timed_out() {
+                        break match self.level(mark) > seen {
+                            true => Woken::Moved,
+                            false => Woken::TimedOut,
+                        };
+                    }
+                }
+            }
+        };
+        drop(waiting);
+        self.interested.fetch_sub(1, Ordering::SeqCst);
+        woken
+    }
+
+    /// A channel that holds at most one unread wake-up. It carries one at once, so that a level
+    /// reached before is not missed.
+    pub(crate) fn signal(&self) -> Receiver<()> {
+        let (sender, receiver) = bounded(1);
+        let _ = sender.try_send(());
+        if !self.ended() {
+            self.interested.fetch_add(1, Ordering::SeqCst);
+            self.waiting.lock().signals.push(sender);
+        }
+        receiver
+    }
+
+    /// Wakes the task once, when the mark is past `seen`; answers true when it is already, or nothing
+    /// further will come.
+    pub(crate) fn wake_past(&self, seen: Position, mark: Mark, waker: &Waker) -> bool {
+        self.interested.fetch_add(1, Ordering::SeqCst);
+        let mut waiting = self.waiting.lock();
+        if self.level(mark) > seen || self.ended() {
+            drop(waiting);
+            self.interested.fetch_sub(1, Ordering::SeqCst);
+            return true;
+        }
+        if waiting.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.interested.fetch_sub(1, Ordering::SeqCst);
+        } else {
+            waiting.wakers.push(waker.clone());
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_level_reached_before_the_wait_ends_it_at_once() {
+        let watch = Watch::default();
+        watch.publish(Position::new(3), Position::new(2));
+        assert_eq!(watch.wait_past(Position::new(1), Mark::Synced, None), Woken::Moved);
+        assert_eq!(watch.wait_past(Position::new(2), Mark::Visible, None), Woken::Moved);
+        let short = Some(Duration::from_millis(1));
+        assert_eq!(watch.wait_past(Position::new(2), Mark::Synced, short), Woken::TimedOut);
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_between_two_threads() {
+        let watch = Arc::new(Watch::default());
+        let publisher = {
+            let watch = watch.clone();
+            std::thread::spawn(move || {
+                for level in 1..=20_000 {
+                    watch.publish(Position::new(level), Position::new(level));
+                }
+            })
+        };
+        let mut seen = Position::START;
+        while seen < Position::new(20_000) {
+            assert_eq!(watch.wait_past(seen, Mark::Synced, None), Woken::Moved);
+            seen = watch.level(Mark::Synced);
+        }
+        publisher.join().unwrap();
+    }
+
+    #[test]
+    fn a_signal_coalesces_and_ends_with_the_store() {
+        let watch = Watch::default();
+        let signal = watch.signal();
+        signal.try_recv().unwrap();
+        for level in 1..5 {
+            watch.publish(Position::new(level), Position::new(level));
+        }
+        signal.try_recv().unwrap();
+        assert!(signal.try_recv().is_err());
+        watch.end();
+        let _ = signal.try_recv();
+        assert_eq!(signal.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected));
+    }
+
+    #[test]
+    fn the_end_wakes_waiters() {
+        let watch = Arc::new(Watch::default());
+        let waiter = {
+            let watch = watch.clone();
+            std::thread::spawn(move || watch.wait_past(Position::START, Mark::Synced, None))
+        };
+        watch.end();
+        assert_eq!(waiter.join().unwrap(), Woken::Ended);
+    }
+}

@@ -1,0 +1,312 @@
+//! Layer 5.1: where every stream of the store stands.
+//!
+//! Knows: each stream's name, exactly, and its head. Does not know: its events. This is what a
+//! store keeps in memory for every stream, so an entry is 19 bytes beside its name, tables are not
+//! made larger all at once, and growing moves little.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashTable;
+
+use super::hash::HashKey;
+use super::names::Names;
+use crate::types::{Position, Version, category};
+
+/// Whether a stream can be read and appended to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamState {
+    Live,
+    SoftDeleted,
+    Tombstoned,
+}
+
+/// Where a stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub version: Version,
+    /// The position of its last event.
+    pub last_position: Position,
+    pub state: StreamState,
+}
+
+/// Versions and positions are kept in six bytes: 2^48 events at a million a second take nine years.
+const NUMBER_MAX: u64 = (1 << 48) - 1;
+const START_MAX: u64 = (1 << 40) - 1;
+/// A name's length is kept in the lower bits of the word whose upper two are the state.
+const LENGTH_BITS: u32 = 14;
+const LENGTH_MAX: usize = (1 << LENGTH_BITS) - 1;
+
+const CHUNK_BITS: u32 = 12;
+const CHUNK: usize = 1 << CHUNK_BITS;
+/// Growing moves one shard: some hundred microseconds at a million streams.
+const SHARDS: usize = 256;
+const SHARDS_U64: u64 = 256;
+const _: () = assert!(SHARDS as u64 == SHARDS_U64);
+
+/// Start of the name (5 bytes), its length and the state (2), version (6), last position (6).
+#[derive(Debug, Clone, Copy)]
+struct Entry([u8; 19]);
+
+impl Entry {
+    fn new(start: u64, length: u16, head: Head) -> Option<Self> {
+        let (version, position) = (head.version.get(), head.last_position.get());
+        if start > START_MAX || version > NUMBER_MAX || position > NUMBER_MAX {
+            return None;
+        }
+        let state = match head.state {
+            StreamState::Live => 0,
+            StreamState::SoftDeleted => 1,
+            StreamState::Tombstoned => 2,
+        };
+        let [a, b, c, d, e, ..] = start.to_le_bytes();
+        let [f, g] = (length | (state << LENGTH_BITS)).to_le_bytes();
+        let [h, i, j, k, l, m, ..] = version.to_le_bytes();
+        let [n, o, p, q, r, s, ..] = position.to_le_bytes();
+        Some(Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s]))
+    }
+
+    /// Start and length of the name.
+    fn name(self) -> (u64, u16) {
+        let [a, b, c, d, e, f, g, ..] = self.0;
+        let length = u16::from_le_bytes([f, g]) & ((1 << LENGTH_BITS) - 1);
+        (u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]), length)
+    }
+
+    fn head(self) -> Head {
+        let [_, _, _, _, _, f, g, h, i, j, k, l, m, n, o, p, q, r, s] = self.0;
+        let state = match u16::from_le_bytes([f, g]) >> LENGTH_BITS {
+            0 => StreamState::Live,
+            1 => StreamState::SoftDeleted,
+            _ => StreamState::Tombstoned,
+        };
+        Head {
+            version: Version::new(u64::from_le_bytes([h, i, j, k, l, m, 0, 0])),
+            last_position: Position::new(u64::from_le_bytes([n, o, p, q, r, s, 0, 0])),
+            state,
+        }
+    }
+}
+
+/// Every stream's head.
+#[derive(Debug)]
+pub(crate) struct Heads {
+    key: HashKey,
+    names: Names,
+    /// Chunks of 4096 entries that never move; an entry's number is its place in all of them.
+    entries: Vec<Vec<Entry>>,
+    shards: [HashTable<u32>; SHARDS],
+    len: u32,
+}
+
+impl Default for Heads {
+    fn default() -> Self {
+        Self {
+            key: HashKey::random(),
+            names: Names::default(),
+            entries: Vec::new(),
+            shards: [const { HashTable::new() }; SHARDS],
+            len: 0,
+        }
+    }
+}
+
+/// The shard of a hash. Shards are of unequal shares, the first twice that of the last, so that
+/// they do not all double at the same append and are on average some two thirds full, whatever the
+/// number of streams. Of `x` in 0..1, the upper half of the hash, it is (x^2 + 2x) / 3.
+fn shard_of(hash: u64) -> usize {
+    let x = hash >> 32;
+    let place = (((x * x) >> 32) + 2 * x) / 3;
+    usize::try_from((place * SHARDS_U64) >> 32).unwrap_or_default()
+}
+
+fn entry_at(entries: &[Vec<Entry>], number: u32) -> Option<Entry> {
+    entries.get((number >> CHUNK_BITS) as usize)?.get(number as usize & (CHUNK - 1)).copied()
+}
+
+fn name_at<'a>(entries: &[Vec<Entry>], names: &'a Names, number: u32) -> &'a str {
+    let (start, length) = entry_at(entries, number).map(Entry::name).unwrap_or_default();
+    names.get(start, length)
+}
+
+impl Heads {
+    fn find(&self, stream: &str) -> Option<u32> {
+        let hash = self.key.bytes(stream.as_bytes());
+        let same = |number: &u32| name_at(&self.entries, &self.names, *number) == stream;
+        self.shards.get(shard_of(hash))?.find(hash, same).copied()
+    }
+
+    pub(crate) fn get(&self, stream: &str) -> Option<Head> {
+        entry_at(&self.entries, self.find(stream)?).map(Entry::head)
+    }
+
+    /// Sets a stream's head; false, and nothing is changed, when it cannot be held: a number of
+    /// 2^48 or more, more than 2^32 streams, a name that is too long.
+    #[must_use]
+    pub(crate) fn set(&mut self, stream: &str, head: Head) -> bool {
+        match self.find(stream) {
+            Some(number) => self.replace(number, head).is_some(),
+            None => self.insert(stream, head).is_some(),
+        }
+    }
+
+    fn replace(&mut self, number: u32, head: Head) -> Option<()> {
+        let chunk = self.entries.get_mut((number >> CHUNK_BITS) as usize)?;
+        let entry = chunk.get_mut(number as usize & (CHUNK - 1))?;
+        let (start, length) = entry.name();
+        *entry = Entry::new(start, length, head)?;
+        Some(())
+    }
+
+    fn insert(&mut self, stream: &str, head: Head) -> Option<()> {
+        // Tried with any start before the name is stored, so that failing changes nothing.
+        Entry::new(0, 0, head)?;
+        let length =
+            u16::try_from(Some(stream.len()).filter(|length| *length <= LENGTH_MAX)?).ok()?;
+        let (number, after) = (self.len, self.len.checked_add(1)?);
+        let entry = Entry::new(self.names.push(stream)?, length, head)?;
+        if self.entries.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            // The first chunk grows as it is filled: most stores are small.
+            let capacity = if self.entries.is_empty() { 0 } else { CHUNK };
+            self.entries.push(Vec::with_capacity(capacity));
+        }
+        self.entries.last_mut()?.push(entry);
+        let Self { key, names, entries, shards, .. } = self;
+        let rehash = |number: &u32| key.bytes(name_at(entries, names, *number).as_bytes());
+        let hash = key.bytes(stream.as_bytes());
+        shards.get_mut(shard_of(hash))?.insert_unique(hash, number, rehash);
+        self.len = after;
+        Some(())
+    }
+
+    /// Makes room for this many more streams, as when opening knows how many there are.
+    pub(crate) fn reserve(&mut self, streams: usize) {
+        let Self { key, names, entries, shards, .. } = self;
+        let rehash = |number: &u32| key.bytes(name_at(entries, names, *number).as_bytes());
+        // Of all, the first shard has 1.5 / 256, the last half of that.
+        let mut share = streams / SHARDS + streams / SHARDS / 2;
+        let step = share / 2 / SHARDS;
+        for shard in shards {
+            shard.reserve(share, rehash);
+            share = share.saturating_sub(step);
+        }
+    }
+
+    /// How many streams, deleted ones included.
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, Head)> {
+        self.entries.iter().flatten().map(|entry| {
+            let (start, length) = entry.name();
+            (self.names.get(start, length), entry.head())
+        })
+    }
+
+    /// Every stream whose name begins with `prefix`, sorted by the bytes of its name.
+    pub(crate) fn for_each(&self, prefix: &str, mut f: impl FnMut(&str, Head)) {
+        let mut all: Vec<_> = self.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all.into_iter().for_each(|(name, head)| f(name, head));
+    }
+
+    /// Every category that begins with `prefix`, sorted, with how many live streams it has, if any.
+    pub(crate) fn categories(&self, prefix: &str) -> Vec<(String, u64)> {
+        let mut counts = BTreeMap::<&str, u64>::new();
+        for (name, head) in self.iter() {
+            if let Some(category) = category(name).filter(|category| category.starts_with(prefix))
+                && head.state == StreamState::Live
+            {
+                *counts.entry(category).or_default() += 1;
+            }
+        }
+        counts.into_iter().map(|(category, count)| (category.to_owned(), count)).collect()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let entries = self.entries.iter().map(|chunk| chunk.capacity() * size_of::<Entry>());
+        size_of::<Self>()
+            + self.names.memory_bytes()
+            + self.entries.capacity() * size_of::<Vec<Entry>>()
+            + entries.sum::<usize>()
+            + self.shards.iter().map(HashTable::allocation_size).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn head(version: u64, last_position: u64, state: StreamState) -> Head {
+        let last_position = Position::new(last_position);
+        Head { version: Version::new(version), last_position, state }
+    }
+
+    fn state() -> impl Strategy<Value = StreamState> {
+        use StreamState::{Live, SoftDeleted, Tombstoned};
+        prop_oneof![4 => Just(Live), 1 => Just(SoftDeleted), 1 => Just(Tombstoned)]
+    }
+
+    proptest! {
+        #[test]
+        fn heads_are_a_map(sets in proptest::collection::vec(
+            ("[AB]{0,2}-?[a-cü]{0,3}", 0..=NUMBER_MAX, 0..=NUMBER_MAX, state()), 0..200,
+        ), prefix in "[AB]?") {
+            let (mut heads, mut model) = (Heads::default(), BTreeMap::new());
+            for (name, version, position, state) in sets {
+                let head = head(version, position, state);
+                prop_assert!(heads.set(&name, head));
+                model.insert(name, head);
+            }
+            prop_assert_eq!(heads.len() as usize, model.len());
+            prop_assert!(model.iter().all(|(name, head)| heads.get(name) == Some(*head)));
+            prop_assert_eq!(heads.get("C"), None);
+            let mut all = Vec::new();
+            heads.for_each(&prefix, |name, head| all.push((name.to_owned(), head)));
+            let named = model.clone().into_iter().filter(|(name, _)| name.starts_with(&prefix));
+            prop_assert_eq!(all, named.collect::<Vec<_>>());
+            let mut categories = BTreeMap::new();
+            for (name, _) in model.iter().filter(|(_, head)| head.state == StreamState::Live) {
+                if let Some((category, _)) = name.split_once('-')
+                    && !category.is_empty() && category.starts_with(&prefix)
+                {
+                    *categories.entry(category.to_owned()).or_insert(0) += 1;
+                }
+            }
+            prop_assert_eq!(heads.categories(&prefix), categories.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_held_is_refused_and_changes_nothing() {
+        let mut heads = Heads::default();
+        assert!(heads.set("a", head(1, 2, StreamState::Live)));
+        for bad in
+            [head(NUMBER_MAX + 1, 1, StreamState::Live), head(1, u64::MAX, StreamState::Live)]
+        {
+            assert!(!heads.set("a", bad) && !heads.set("b", bad));
+        }
+        assert!(!heads.set(&"x".repeat(LENGTH_MAX + 1), head(1, 1, StreamState::Live)));
+        assert_eq!(heads.get("a"), Some(head(1, 2, StreamState::Live)));
+        assert_eq!((heads.get("b"), heads.len()), (None, 1));
+    }
+
+    #[test]
+    fn streams_take_no_more_memory_than_is_said() {
+        for count in [100_u64, 10_000, 100_000, 140_000] {
+            let mut heads = Heads::default();
+            for n in 0..count {
+                assert!(heads.set(&format!("Stream-{n:013}"), head(n, n, StreamState::Live)));
+            }
+            for n in 0..count {
+                let found = heads.get(&format!("Stream-{n:013}"));
+                assert_eq!(found, Some(head(n, n, StreamState::Live)));
+            }
+            let each = heads.memory_bytes() as f64 / count as f64;
+            // Of the last chunks of names and entries a part is empty, which few streams feel.
+            let most = 50.0 + 150_000.0 / count as f64;
+            assert!(each < most, "{count}: {each}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Layer 5.9: what can be derived from the log: indexes that may be deleted at any time.
+//!
+//! | file | what |
+//! |---|---|
+//! | `hash`, `term` | the hashes that are stored, each written down |
+//! | `names`, `postings`, `ids`, `fuse` | the parts: texts, lists, ids, a filter |
+//! | `lookup` | the questions a segment's index answers |
+//! | `streams`, `tail` | the index of a segment in memory |
+//! | `layout`, `build`, `sidecar` | the same as a file: its bytes, making and reading it |
+//! | `heads` | where every stream of the store stands |
+
+mod build;
+mod fuse;
+mod hash;
+mod heads;
+mod ids;
+mod layout;
+mod lookup;
+mod names;
+mod postings;
+mod sidecar;
+mod streams;
+mod tail;
+mod term;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use build::encode;
+pub(crate) use heads::{Head, Heads, StreamState};
+pub(crate) use ids::IdCandidates;
+pub(crate) use layout::Binding;
+pub(crate) use lookup::{CheckpointEntry, SegmentLookup, StreamPart, StreamRun};
+pub(crate) use postings::Postings;
+pub(crate) use sidecar::Sidecar;
+pub(crate) use tail::TailIndex;
+pub(crate) use term::Term;

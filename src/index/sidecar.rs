@@ -1,0 +1,223 @@
+//! Layer 5.5: the index of a sealed segment, answered from its sidecar's bytes.
+//!
+//! Knows: the layout (`layout.rs`) and how to read it where it lies, copying nothing. Does not
+//! know: files; the bytes are usually mapped. Every access is bounded: bytes that check but were
+//! never written by `build.rs` give wrong answers, which readers compare anyway, and nothing worse.
+
+use std::ops::Deref;
+
+use uuid::Uuid;
+
+use super::fuse::Fuse;
+use super::hash::HashKey;
+use super::ids::IdCandidates;
+use super::layout::{ALONE, Binding, Directory, Extent, Header, SECTIONS, Section};
+use super::lookup::{CheckpointEntry, Ordinals, SegmentLookup, StreamPart, StreamRun};
+use super::postings::Postings;
+use super::tail::DAMAGED;
+use crate::format::Take;
+use crate::types::{Position, Timestamp, Version};
+
+/// An opened sidecar over its bytes.
+#[derive(Debug)]
+pub(crate) struct Sidecar<B> {
+    bytes: B,
+    header: Header,
+    sections: [Extent; SECTIONS],
+    filter: Option<Fuse>,
+}
+
+impl<B: Deref<Target = [u8]>> Sidecar<B> {
+    /// Opens and checks everything: header, binding, every section.
+    ///
+    /// # Errors
+    /// Why the sidecar is doubtful, to be reported when it is made again.
+    pub(crate) fn open(bytes: B, binding: &Binding) -> Result<Self, String> {
+        let sidecar = Self::open_unchecked(bytes, binding)?;
+        sidecar.check()?;
+        Ok(sidecar)
+    }
+
+    /// Opens with header and binding checked, in a time that does not grow with the file; until
+    /// [`Self::check`] has succeeded, answers may be wrong.
+    ///
+    /// # Errors
+    /// Why the sidecar is doubtful.
+    pub(crate) fn open_unchecked(bytes: B, binding: &Binding) -> Result<Self, String> {
+        let (header, sections) = Header::decode(&bytes)?;
+        if header.binding != *binding {
+            return Err("it was made for other bytes of the log".into());
+        }
+        let mut sidecar = Self { bytes, header, sections, filter: None };
+        let filter = sidecar.section(Section::IdFilter);
+        let open = Fuse::open(filter);
+        if open.is_none() && !filter.is_empty() || !sidecar.fits() {
+            return Err("its sections do not fit together".into());
+        }
+        sidecar.filter = open;
+        Ok(sidecar)
+    }
+
+    /// Checks the sections, reading the whole file.
+    ///
+    /// # Errors
+    /// Why the sidecar is doubtful.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.sections.iter().position(|section| !section.checks(&self.bytes)) {
+            Some(number) => Err(format!("its section {number} does not check")),
+            None => Ok(()),
+        }
+    }
+
+    fn fits(&self) -> bool {
+        let length = |section| self.section(section).len();
+        let events = self.header.binding.events as usize;
+        length(Section::Offsets) == events.saturating_mul(4)
+            && length(Section::IdTable) == length(Section::Offsets).saturating_mul(2)
+            && length(Section::Ordinals) == length(Section::Offsets)
+            && length(Section::Streams) == (self.streams() + 1) * 16
+            && length(Section::StreamTable) == self.streams() * 8
+            && length(Section::Terms).is_multiple_of(16)
+            && [Section::StreamDirectory, Section::TermDirectory, Section::IdDirectory]
+                .iter()
+                .all(|section| Directory::open(self.section(*section)).is_some())
+    }
+
+    fn section(&self, section: Section) -> &[u8] {
+        let extent = self.sections.get(section as usize);
+        extent.map_or(&[], |extent| extent.of(&self.bytes))
+    }
+
+    fn key(&self) -> HashKey {
+        self.header.key
+    }
+
+    fn streams(&self) -> usize {
+        (self.section(Section::Streams).len() / 16).saturating_sub(1)
+    }
+
+    /// The entries of a table of fingerprints that may be those of `hash`.
+    fn matching(&self, directory: Section, table: Section, hash: u64) -> &[[u8; 8]] {
+        let table = self.section(table).as_chunks().0;
+        match Directory::open(self.section(directory)) {
+            Some(directory) => directory.matching(table, hash),
+            None => &[],
+        }
+    }
+
+    /// The name and the events of the stream with this number in the order of names.
+    fn stream_at(&self, number: usize) -> Option<(&[u8], StreamRun<'_>)> {
+        let from = number.checked_mul(16)?;
+        let mut take = Take(self.section(Section::Streams).get(from..)?);
+        let (first_version, name_start, first) = (take.u64()?, take.u32()?, take.u32()?);
+        let (_, name_end, end) = (take.u64()?, take.u32()?, take.u32()?);
+        let name = self.section(Section::Names).get(name_start as usize..name_end as usize)?;
+        let (all, _) = self.section(Section::Ordinals).as_chunks::<4>();
+        let ordinals = Ordinals::Bytes(all.get(first as usize..end as usize)?);
+        Some((name, StreamRun { first_version: Version::new(first_version), ordinals }))
+    }
+
+    fn part_at(&self, number: usize) -> Option<StreamPart<'_>> {
+        let (name, run) = self.stream_at(number)?;
+        let (name, count) = (std::str::from_utf8(name).ok()?, run.len());
+        let last_ordinal = run.ordinal(count.checked_sub(1)?)?;
+        Some(StreamPart { name, first_version: run.first_version(), count, last_ordinal })
+    }
+
+    /// The number of the first stream whose name is not below `name`.
+    fn first_named(&self, name: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.streams());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.stream_at(middle).is_some_and(|(at, _)| at < name) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+impl<B: Deref<Target = [u8]>> SegmentLookup for Sidecar<B> {
+    fn first_position(&self) -> Position {
+        self.header.binding.first_position
+    }
+
+    fn events(&self) -> u32 {
+        self.header.binding.events
+    }
+
+    fn last_recorded_at(&self) -> Timestamp {
+        self.header.last_recorded_at
+    }
+
+    fn offset(&self, ordinal: u32) -> Option<u32> {
+        let (offsets, _) = self.section(Section::Offsets).as_chunks::<4>();
+        let offset = u32::from_le_bytes(*offsets.get(ordinal as usize)?);
+        (offset != DAMAGED).then_some(offset)
+    }
+
+    fn stream(&self, name: &str) -> Option<StreamRun<'_>> {
+        let hash = self.key().bytes(name.as_bytes());
+        let found = self.matching(Section::StreamDirectory, Section::StreamTable, hash);
+        found.iter().find_map(|entry| {
+            let [.., a, b, c, d] = *entry;
+            let (at, run) = self.stream_at(u32::from_le_bytes([a, b, c, d]) as usize)?;
+            (at == name.as_bytes()).then_some(run)
+        })
+    }
+
+    fn term(&self, hash: u64) -> Postings<'_> {
+        let find = || {
+            let (terms, _) = self.section(Section::Terms).as_chunks::<16>();
+            let bucket = Directory::open(self.section(Section::TermDirectory))?.bucket(terms, hash);
+            let at = |entry: &[u8; 16]| Take(entry).u64().unwrap_or_default();
+            let found = bucket.get(bucket.partition_point(|entry| at(entry) < hash))?;
+            let mut take = Take(found);
+            let (same, last, start) = (take.u64()? == hash, take.u32()?, take.u32()?);
+            match (same, start) {
+                (false, _) => None,
+                (true, ALONE) => Some(Postings::one(last)),
+                _ => {
+                    let lists = self.section(Section::Postings);
+                    Postings::decode(lists.get(start as usize..)?, last)
+                }
+            }
+        };
+        find().unwrap_or_default()
+    }
+
+    fn ids(&self, id: &Uuid) -> IdCandidates<'_> {
+        let hash = self.key().id(id);
+        let filter = self.section(Section::IdFilter);
+        if self.filter.is_some_and(|fuse| !fuse.may_contain(filter, hash)) {
+            return IdCandidates::default();
+        }
+        IdCandidates::packed(self.matching(Section::IdDirectory, Section::IdTable, hash))
+    }
+
+    fn for_each_stream(&self, f: &mut dyn FnMut(StreamPart<'_>)) {
+        (0..self.streams()).filter_map(|number| self.part_at(number)).for_each(f);
+    }
+
+    fn for_each_stream_named(&self, prefix: &str, f: &mut dyn FnMut(StreamPart<'_>)) {
+        let from = self.first_named(prefix.as_bytes());
+        let parts = (from..self.streams()).map_while(|number| self.part_at(number));
+        parts.take_while(|part| part.name.starts_with(prefix)).for_each(f);
+    }
+
+    fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry)) {
+        let mut take = Take(self.section(Section::Checkpoints));
+        while let Some(entry) = take_checkpoint(&mut take) {
+            f(&entry);
+        }
+    }
+}
+
+fn take_checkpoint(take: &mut Take<'_>) -> Option<CheckpointEntry> {
+    let (position, id, frame) = (Position::new(take.u64()?), take.uuid()?, take.u64()?);
+    let length = take.u16()?;
+    let name = std::str::from_utf8(take.slice(length.into())?).ok()?.to_owned();
+    Some(CheckpointEntry { name, position, id, frame })
+}
