@@ -5,7 +5,12 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment for measuring waits by; goes on steadily whatever the wall clock does.
+pub(crate) fn monotonic() -> Instant {
+    Instant::now()
+}
 
 /// A source of wall-clock time.
 pub trait Clock: Send + Sync + Debug {

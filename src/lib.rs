@@ -1,3 +1,4 @@
+// Layer 8.0: the door: docs, lints, re-exports.
 //! factlog
 #![allow(dead_code, unused_imports)]
 mod api;

@@ -4,6 +4,7 @@ mod append;
 mod info;
 mod options;
 mod read;
+mod source;
 mod store;
 #[cfg(feature = "stream")]
 mod stream;
@@ -13,7 +14,8 @@ pub use append::{BatchBuilder, Ticket};
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
 pub use options::Options;
 pub use read::{Events, Read};
+pub use source::Source;
 pub use store::{Store, verify};
 #[cfg(feature = "stream")]
 pub use stream::DeliveryStream;
-pub use subscribe::{Delivery, Source, Start, SubscribeOptions, Subscription};
+pub use subscribe::{Delivery, Start, SubscribeOptions, Subscription};

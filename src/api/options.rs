@@ -1,4 +1,4 @@
-//! Layer 7.4: how a store is opened.
+//! Layer 7.5: how a store is opened.
 //!
 //! Knows: every choice, its default and its unit. Does not know: how it is carried out.
 
@@ -12,8 +12,8 @@ use crate::engine::{open_follower, open_writer};
 use crate::sync::Arc;
 use crate::types::{Durability, Error, ErrorKind, IdScope, Result, Settings};
 
-/// How a store is opened; see [`Store::options`]. Nothing here can panic: what does not fit together
-/// is an `Invalid` error of `open`.
+/// How a store is opened; see [`Store::options`]. Nothing here can panic: what does not fit
+/// together is an `Invalid` error of `open`.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -125,8 +125,8 @@ impl Options {
         self.open_on(Arc::new(RealDisk::new(path.as_ref())))
     }
 
-    /// Opens the store in a directory for reading, beside a writer in another process or alone. Takes
-    /// no lock, writes nothing, follows the writer, and works around damage, which its
+    /// Opens the store in a directory for reading, beside a writer in another process or alone.
+    /// Takes no lock, writes nothing, follows the writer, and works around damage, which its
     /// [`Store::open_report`] lists.
     ///
     /// # Errors
@@ -163,6 +163,38 @@ impl Options {
     pub fn open_read_only_on(self, disk: Arc<dyn Disk>) -> Result<Store> {
         let started = open_follower(disk, self.clock, self.settings)?;
         Ok(Store::of(started.engine, started.threads))
+    }
+}
+
+impl Store {
+    /// Opens the store in a directory for writing, with safe defaults; makes it when the directory
+    /// is absent or empty.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::default().open(path)
+    }
+
+    /// Opens the store in a directory for reading, beside a writer in another process or alone.
+    ///
+    /// # Errors
+    /// As [`Options::open_read_only`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        Options::default().open_read_only(path)
+    }
+
+    /// A store in memory, for tests: the same behaviour, but nothing survives.
+    ///
+    /// # Errors
+    /// `Io` when no thread can be started.
+    pub fn in_memory() -> Result<Self> {
+        Options::default().in_memory()
+    }
+
+    /// How to open a store otherwise.
+    pub fn options() -> Options {
+        Options::default()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Layer 7.2: reads: what to read, and the iterator that serves it.
 //!
-//! Knows: bounds, direction, filters. Does not know: files. A read is lazy and goes over one view: it
-//! ends at the watermark it began with, and every event is checked when it is served.
+//! Knows: bounds, direction, filters. Does not know: files. A read is lazy and goes over one view:
+//! it ends at the watermark it began with, and every event is checked when it is served.
 
 use std::ops::ControlFlow;
 
-use super::subscribe::Source;
+use super::source::Source;
 use crate::engine::{
     Candidates, Engine, EventReader, LOST, Segment, View, Wanted, candidates, segment_at,
 };
@@ -160,7 +160,8 @@ impl Wants {
     }
 }
 
-/// The events of a read, in order. A damaged event is an `Err` with its place; going on steps over it.
+/// The events of a read, in order. A damaged event is an `Err` with its place; going on steps over
+/// it.
 #[derive(Debug)]
 pub struct Events {
     walk: Walk,

@@ -1,4 +1,4 @@
-//! Layer 7.5: the store and its verbs.
+//! Layer 7.4: the store and its verbs.
 //!
 //! Knows: what each verb means. Does not know: how it is done.
 
@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::append::BatchBuilder;
 use super::info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
-use super::options::Options;
 use super::read::Read;
-use super::subscribe::{Source, SubscribeOptions};
+use super::source::Source;
+use super::subscribe::SubscribeOptions;
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{Appended, Engine, Mark, Snapshot};
 use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
@@ -21,8 +21,8 @@ use crate::types::{
     StreamKey, StreamName, Version,
 };
 
-/// An open store. Cheap to clone and to share between threads; the last handle that is dropped closes
-/// it.
+/// An open store. Cheap to clone and to share between threads; the last handle that is dropped
+/// closes it.
 ///
 /// ```
 /// use factlog::{Expect, NewEvent, Store};
@@ -70,44 +70,15 @@ impl Store {
         &self.0.engine
     }
 
-    /// Opens the store in a directory for writing, with safe defaults; makes it when the directory is
-    /// absent or empty.
-    ///
-    /// # Errors
-    /// As [`Options::open`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Options::default().open(path)
-    }
-
-    /// Opens the store in a directory for reading, beside a writer in another process or alone.
-    ///
-    /// # Errors
-    /// As [`Options::open_read_only`].
-    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
-        Options::default().open_read_only(path)
-    }
-
-    /// A store in memory, for tests: the same behaviour, but nothing survives.
-    ///
-    /// # Errors
-    /// `Io` when no thread can be started.
-    pub fn in_memory() -> Result<Self> {
-        Options::default().in_memory()
-    }
-
-    /// How to open a store otherwise.
-    pub fn options() -> Options {
-        Options::default()
-    }
-
     /// What opening found and did.
     #[must_use]
     pub fn open_report(&self) -> OpenReport {
         self.engine().report.clone()
     }
 
-    /// Commits what waits, marks the log as closed and gives the lock back. Other handles to the store
-    /// answer `Closed` from then on. Dropping the last handle does the same, without the answer.
+    /// Commits what waits, marks the log as closed and gives the lock back. Other handles to the
+    /// store answer `Closed` from then on. Dropping the last handle does the same, without the
+    /// answer.
     ///
     /// # Errors
     /// `Io`: nothing acknowledged is lost, but the next opening will find an unclean end.
@@ -294,7 +265,8 @@ impl Store {
     /// Saves a subscriber's progress durably; it never goes back.
     ///
     /// # Errors
-    /// `Invalid` above the end of the log or below what is saved; `DiskFull`, `InDoubt`, `Poisoned`.
+    /// `Invalid` above the end of the log or below what is saved; `DiskFull`, `InDoubt`,
+    /// `Poisoned`.
     pub fn save_checkpoint(&self, name: &str, position: Position) -> Result<()> {
         self.engine().save_checkpoint(name, position, false)
     }
@@ -371,8 +343,8 @@ impl Store {
     }
 }
 
-/// Checks every checksum and every link of the log in a directory, without opening it: takes no lock
-/// and writes nothing, also beside a writer. `progress` hears bytes done and bytes in all.
+/// Checks every checksum and every link of the log in a directory, without opening it: takes no
+/// lock and writes nothing, also beside a writer. `progress` hears bytes done and bytes in all.
 ///
 /// # Errors
 /// `NotFound`, `Damaged` (when not even the head checks), `Unsupported`, `Io`.

@@ -1,36 +1,24 @@
 //! Layer 7.3: subscriptions: a read that does not end at the watermark.
 //!
-//! Knows: one loop: read up to the watermark, wait until it moves, again. Does not know: a difference
-//! between catching up and live, so there is no seam to lose an event in. A subscription is a small
-//! struct and no thread; a slow one costs the writer nothing.
+//! Knows: one loop: read up to the watermark, wait until it moves, again. Does not know: a
+//! difference between catching up and live, so there is no seam to lose an event in. A subscription
+//! is a small struct and no thread; a slow one costs the writer nothing.
 
 use std::ops::ControlFlow;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
 use super::read::{Events, Read};
+use super::source::Source;
+use crate::clock::monotonic;
 use crate::engine::{Engine, Mark, Woken};
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Position, Query, RecordedEvent, Result, StreamName};
+use crate::types::{Error, ErrorKind, Position, RecordedEvent, Result};
 
 /// A subscription that was so many positions behind is told again when it has caught up.
 const BEHIND: u64 = 1_000;
-
-/// What to follow.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Source {
-    /// Every event.
-    All,
-    /// One stream; it need not exist yet.
-    Stream(StreamName),
-    /// The streams of a category.
-    Category(String),
-    /// What matches a query.
-    Query(Query),
-}
 
 /// Where to begin.
 #[derive(Debug, Clone)]
@@ -82,8 +70,8 @@ impl SubscribeOptions {
     /// Begins.
     ///
     /// # Errors
-    /// `Invalid` for a query without items, or a position or checkpoint beyond the end of the log or
-    /// of another history; `Closed`.
+    /// `Invalid` for a query without items, or a position or checkpoint beyond the end of the log
+    /// or of another history; `Closed`.
     pub fn start(self, start: Start) -> Result<Subscription> {
         self.engine.refuse_closed()?;
         if let Source::Query(query) = &self.source {
@@ -168,12 +156,12 @@ impl Subscription {
     /// # Errors
     /// As [`Self::next`].
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Delivery>> {
-        let deadline = Instant::now() + timeout;
+        let deadline = monotonic() + timeout;
         loop {
             if let Some(delivery) = self.try_next()? {
                 return Ok(Some(delivery));
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(monotonic());
             if left.is_zero() || self.wait(Some(left))? == Woken::TimedOut {
                 return self.try_next();
             }
@@ -247,8 +235,8 @@ impl Subscription {
     }
 
     /// A channel that holds a wake-up when there may be something to read, to `select!` over; read
-    /// with [`Self::try_next`] until it answers `None`. It never carries events, and is disconnected
-    /// when the store closes.
+    /// with [`Self::try_next`] until it answers `None`. It never carries events, and is
+    /// disconnected when the store closes.
     #[must_use]
     pub fn signal(&self) -> Receiver<()> {
         self.engine.watch.signal()

@@ -1,7 +1,7 @@
 //! Layer 6.0: a batch on its way to the log, and the answer to it.
 //!
-//! Knows: what the caller asked, encoded and checked against the limits on the caller's thread. Does
-//! not know: whether it will be accepted (`decide.rs`).
+//! Knows: what the caller asked, encoded and checked against the limits on the caller's thread.
+//! Does not know: whether it will be accepted (`decide.rs`).
 
 use uuid::Uuid;
 
@@ -45,8 +45,8 @@ pub(crate) struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The batch was stored before, by an earlier call with the same event ids; this is its original
-    /// answer.
+    /// The batch was stored before, by an earlier call with the same event ids; this is its
+    /// original answer.
     pub already: bool,
     /// The position of the first event; 0 for a batch without events.
     pub first: Position,

@@ -1,5 +1,4 @@
-//! Layer 6.3: what is readable: segments, stream heads, checkpoints of the log, and the watermark,
-//! changed together and read together.
+//! Layer 6.3: what is readable: segments, heads, checkpoints and the watermark, together.
 //!
 //! Knows: committed state in memory. Does not know: how it got there. Readers take a [`View`]; the
 //! writer changes the catalog for a few microseconds after each group.

@@ -12,6 +12,7 @@ use super::keeper::Job;
 use super::segment::Segment;
 use super::shared::Engine;
 use super::sidecars::Opening;
+use crate::clock::monotonic;
 use crate::disk::Access;
 use crate::log::{CommitFailure, LogEnd};
 use crate::sync::{Arc, Ordering};
@@ -31,7 +32,8 @@ impl Engine {
 
     fn make_sidecar(&self, segment: &Segment, end: LogEnd) {
         let opening = Opening { disk: &*self.disk, settings: &self.settings, read_only: false };
-        // Bytes beyond a named end are dead: give prepared space back. Failing that costs space only.
+        // Bytes beyond a named end are dead: give prepared space back. Failing that costs space
+        // only.
         if let Ok(file) = self.disk.open(&segment.name, Access::Write) {
             let _ = file.set_size(end.offset);
         }
@@ -110,14 +112,14 @@ pub(crate) fn keep(engine: &Engine, jobs: &Receiver<Job>) {
         let due = [keeper.sync_due, keeper.idle_due].into_iter().flatten().min();
         let job = match due {
             None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => jobs.recv_timeout(due.saturating_duration_since(Instant::now())),
+            Some(due) => jobs.recv_timeout(due.saturating_duration_since(monotonic())),
         };
         match job {
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(job) => keeper.work(job),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        keeper.what_is_due(Instant::now());
+        keeper.what_is_due(monotonic());
     }
 }
 
@@ -137,7 +139,7 @@ impl Keeper<'_> {
             }
             Job::Seal(segment, end) => self.engine.make_sidecar(&segment, end),
             Job::Tend { synced } => {
-                let now = Instant::now();
+                let now = monotonic();
                 self.idle_due = Some(now + IDLE);
                 if let Some(interval) = self.interval.filter(|_| !synced) {
                     self.sync_due.get_or_insert(now + interval);

@@ -1,8 +1,8 @@
 //! Layer 6.6: commit a group: decide, stage, write, sync, fold, publish, answer, in this order.
 //!
 //! Knows: the order, which is the promise: durable, then visible, then answered. Does not know: how
-//! batches come in. One thread at a time leads; a panic while leading poisons the store and releases
-//! everybody who waits.
+//! batches come in. One thread at a time leads; a panic while leading poisons the store and
+//! releases everybody who waits.
 
 use super::batch::{Appended, Batch};
 use super::decide::{Decision, decide};
@@ -191,7 +191,8 @@ impl<'a> Round<'a> {
     ) {
         let checkpoint = accepted.checkpoint.clone();
         if batch.events.is_empty() && checkpoint.is_none() {
-            // Only checks: nothing to write, but what they were judged by must become durable first.
+            // Only checks: nothing to write, but what they were judged by must become durable
+            // first.
             return self.settle(queued, Ok(accepted.answer), depends);
         }
         self.staged.accept(batch, &accepted);

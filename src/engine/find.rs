@@ -1,7 +1,7 @@
 //! Layer 6.3: which events of a segment may answer a read, from its index alone.
 //!
-//! Knows: terms and postings. Does not know: the events: terms are candidates, and the reader compares
-//! each event with what was asked before it serves it.
+//! Knows: terms and postings. Does not know: the events: terms are candidates, and the reader
+//! compares each event with what was asked before it serves it.
 
 use super::segment::Segment;
 use crate::index::{SegmentLookup, Term};

@@ -1,6 +1,7 @@
-//! Layer 6.2: fold a segment's frames into an index; the whole index can be made from the log alone.
+//! Layer 6.2: fold frames into an index, which can be made from the log alone.
 //!
-//! Knows: frames, records, and how to go on behind damage when asked to. Does not know: sidecar files.
+//! Knows: frames, records, and how to go on behind damage when asked to. Does not know: sidecar
+//! files.
 
 use crate::format::{
     Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordKind, Source,

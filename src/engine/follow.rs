@@ -1,7 +1,8 @@
 //! Layer 6.7: follow a log that another process writes: no lock, no write.
 //!
-//! Knows: the live file, and that nothing beyond what it certifies is served. Does not know: readers.
-//! Nothing once served ever disappears: only certified frames are, and recovery keeps those.
+//! Knows: the live file, and that nothing beyond what it certifies is served. Does not know:
+//! readers. Nothing once served ever disappears: only certified frames are, and recovery keeps
+//! those.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,10 @@ use uuid::Uuid;
 
 use super::catalog::Catalog;
 use super::fold::{FoldLimit, fold_segment};
-use super::open::Parts;
 use super::segment::{Segment, SegmentIndex};
-use super::shared::Engine;
+use super::shared::{Engine, Parts};
 use super::sidecars::Opening;
+use crate::clock::monotonic;
 use crate::disk::{Access, Disk};
 use crate::format::{
     CheckpointRecord, Frame, Head, LiveMark, RecordKind, Step, Walker, decode_event,
@@ -292,7 +293,7 @@ fn apply(catalog: &mut Catalog, change: Change<'_>) -> Result<()> {
 pub(super) fn follow(engine: &Engine, mut follower: Follower) {
     let mut seen = 0;
     let mut trouble: Option<Instant> = None;
-    let mut sidecars = Instant::now();
+    let mut sidecars = monotonic();
     while !engine.closed.load(Ordering::Acquire) {
         std::thread::sleep(engine.settings.poll_interval);
         let mark = read_live(&*engine.disk, follower.head.store);
@@ -307,7 +308,7 @@ pub(super) fn follow(engine: &Engine, mut follower: Follower) {
         match outcome {
             Ok(()) => trouble = None,
             Err(error) => {
-                let since = *trouble.get_or_insert_with(Instant::now);
+                let since = *trouble.get_or_insert_with(monotonic);
                 if since.elapsed() > PATIENCE {
                     *engine.poison.lock() = Some(error);
                     engine.watch.end();
@@ -316,7 +317,7 @@ pub(super) fn follow(engine: &Engine, mut follower: Follower) {
             }
         }
         if sidecars.elapsed() > SIDECARS_EVERY {
-            sidecars = Instant::now();
+            sidecars = monotonic();
             take_sidecars(engine, &follower.head);
         }
     }

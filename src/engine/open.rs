@@ -13,7 +13,7 @@ use super::commit::begin_segment;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
 use super::queue::Queue;
-use super::shared::Engine;
+use super::shared::{Engine, Parts};
 use super::sidecars::Opening;
 use super::watch::Watch;
 use crate::clock::Clock;
@@ -30,13 +30,6 @@ const CLOCK_BEHIND: u64 = 3_600_000_000;
 pub(crate) struct Started {
     pub engine: Arc<Engine>,
     pub threads: Vec<JoinHandle<()>>,
-}
-
-/// Everything an engine is made of besides what was found in the directory.
-pub(super) struct Parts {
-    pub disk: Arc<dyn Disk>,
-    pub clock: Arc<dyn Clock>,
-    pub settings: Settings,
 }
 
 /// Opens for writing.

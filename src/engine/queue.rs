@@ -1,8 +1,8 @@
-//! Layer 6.2: batches waiting to be committed, and who commits them; backpressure is felt here only.
+//! Layer 6.2: batches waiting to be committed; the one place where backpressure is felt.
 //!
 //! Knows: order, bounds, and that one thread leads at a time. Does not know: what committing is. A
-//! caller who waits for his own batch leads the commit himself, so a lone caller pays no hop between
-//! threads; batches that nobody waits for are committed by a thread of the store.
+//! caller who waits for his own batch leads the commit himself, so a lone caller pays no hop
+//! between threads; batches that nobody waits for are committed by a thread of the store.
 
 use std::collections::VecDeque;
 use std::task::{Poll, Waker};

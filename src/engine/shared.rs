@@ -20,6 +20,13 @@ use crate::types::{
     Error, ErrorKind, IdScope, NAME_MAX, OpenReport, Position, Result, Settings, Timestamp,
 };
 
+/// Everything an engine is made of besides what was found in the directory.
+pub(super) struct Parts {
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+}
+
 /// An open store.
 #[derive(Debug)]
 pub(crate) struct Engine {

@@ -108,8 +108,8 @@ impl Opening<'_> {
         }
     }
 
-    /// A segment that was just sealed: its index in memory becomes a sidecar. `None` when that could
-    /// not be done; then it stays in memory, and the next opening makes the sidecar.
+    /// A segment that was just sealed: its index in memory becomes a sidecar. `None` when that
+    /// could not be done; then it stays in memory, and the next opening makes the sidecar.
     pub(crate) fn seal(&self, segment: &Segment, store: Uuid, end: LogEnd) -> Option<Segment> {
         let SegmentIndex::Memory(index) = &segment.index else { return None };
         let binding = binding(store, segment.number, segment.first_position.get(), end);

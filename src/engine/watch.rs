@@ -1,15 +1,16 @@
 //! Layer 6.0: wait until the watermark moves; wake-ups carry no data and cannot be lost.
 //!
-//! Knows: two marks that only move forward (but for a poisoned store), and who waits. Does not know:
-//! events. A waiter announces itself and then compares the level under the lock before it sleeps; the
-//! publisher raises the level and then looks whether anybody announced himself, so one of the two sees
-//! the other.
+//! Knows: two marks that only move forward (but for a poisoned store), and who waits. Does not
+//! know: events. A waiter announces itself and then compares the level under the lock before it
+//! sleeps; the publisher raises the level and then looks whether anybody announced himself, so one
+//! of the two sees the other.
 
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::clock::monotonic;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::types::Position;
 
@@ -97,7 +98,7 @@ impl Watch {
 
     /// Waits until the mark is past `seen`, at most for `timeout`.
     pub(crate) fn wait_past(&self, seen: Position, mark: Mark, timeout: Option<Duration>) -> Woken {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(|timeout| monotonic() + timeout);
         self.interested.fetch_add(1, Ordering::SeqCst);
         let mut waiting = self.waiting.lock();
         let woken = loop {
@@ -136,8 +137,8 @@ impl Watch {
         receiver
     }
 
-    /// Wakes the task once, when the mark is past `seen`; answers true when it is already, or nothing
-    /// further will come.
+    /// Wakes the task once, when the mark is past `seen`; answers true when it is already, or
+    /// nothing further will come.
     pub(crate) fn wake_past(&self, seen: Position, mark: Mark, waker: &Waker) -> bool {
         self.interested.fetch_add(1, Ordering::SeqCst);
         let mut waiting = self.waiting.lock();

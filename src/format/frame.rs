@@ -2,8 +2,8 @@
 //!
 //! Knows: the header's layout, its checksum and the chain. Does not know: what the records mean, or
 //! which frame should come next (`scan.rs`). The header has its own checksum, so that a length is
-//! trusted only once proven; the checksum starts from the segment's seed and takes in the offset, so
-//! that a frame in the wrong place does not check.
+//! trusted only once proven; the checksum starts from the segment's seed and takes in the offset,
+//! so that a frame in the wrong place does not check.
 //!
 //! ```text
 //!  0  magic              u32  "FLFR"

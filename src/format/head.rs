@@ -88,7 +88,8 @@ impl Head {
         let known = version == Some(FORMAT_VERSION) && plain;
         let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
             let text = format!(
-                "head file has format version {} or unknown flags; this build reads version {FORMAT_VERSION}",
+                "head file has format version {} or unknown flags; \
+                 this build reads version {FORMAT_VERSION}",
                 version.unwrap_or_default()
             );
             return Err(Error::new(ErrorKind::Unsupported, text).in_file(file, 8));

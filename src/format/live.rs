@@ -1,8 +1,8 @@
 //! Layer 1.2: the live file: how far the log is durable, for followers and as a certificate.
 //!
 //! Knows: the layout of a mark and of the file's two slots. Does not know: when marks are written.
-//! Marks alternate between the slots, each in a block of its own, so that a torn mark leaves the one
-//! before it.
+//! Marks alternate between the slots, each in a block of its own, so that a torn mark leaves the
+//! one before it.
 //!
 //! ```text
 //!  0  magic "FLLV"     u32

@@ -1,7 +1,7 @@
 //! Layer 1.0: file name to meaning and back, for every file the store ever makes.
 //!
-//! Knows: names. Does not know: what is in the files. Names are made from numbers only, so no string
-//! of a user ever reaches a path; whatever is not named here is foreign and left alone.
+//! Knows: names. Does not know: what is in the files. Names are made from numbers only, so no
+//! string of a user ever reaches a path; whatever is not named here is foreign and left alone.
 
 /// What a file in the store's directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,8 +22,8 @@ pub(crate) enum FileName {
     Sidecar(u64),
     /// Torn bytes taken out of a segment: segment number, offset, writer epoch.
     SetAside(u64, u64, u32),
-    /// A file being prepared: whatever it was to become, it is not that yet. Each purpose has its own,
-    /// so that threads preparing different files never meet.
+    /// A file being prepared: whatever it was to become, it is not that yet. Each purpose has its
+    /// own, so that threads preparing different files never meet.
     Temporary(Purpose),
 }
 

@@ -1,8 +1,9 @@
 //! Layer 1.1: a record, the unit within a frame: a checked head and a checked body.
 //!
 //! Knows: the head's layout and both checksums. Does not know: what the bodies mean. The caller's
-//! thread lays out a record with its body and the body's checksum; the writer later patches position,
-//! version and time into the head and checksums those 36 bytes, never reading the body again.
+//! thread lays out a record with its body and the body's checksum; the writer later patches
+//! position, version and time into the head and checksums those 36 bytes, never reading the body
+//! again.
 //!
 //! ```text
 //!  0  kind            u8   below 128: refuse if unknown; from 128: skip if unknown
@@ -123,8 +124,8 @@ impl<'a> Record<'a> {
         whole.then_some(Self { head, body })
     }
 
-    /// The record at the front of `bytes` as [`push_record`] left it, with the place it is to get. Its
-    /// checksums are not looked at: the bytes are still where they were laid out.
+    /// The record at the front of `bytes` as [`push_record`] left it, with the place it is to get.
+    /// Its checksums are not looked at: the bytes are still where they were laid out.
     pub(crate) fn unplaced(bytes: &'a [u8], place: (u64, u64, u64)) -> Option<Self> {
         let mut take = Take(bytes);
         let (kind, flags) = (take.u8()?, take.u8()?);

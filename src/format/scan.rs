@@ -1,7 +1,7 @@
 //! Layer 1.3: the one frame walker: bytes to checked frames, used by recovery, reads and fuzzing.
 //!
-//! Knows: when a frame is whole and the one expected. Does not know: files, or what a bad frame means
-//! (`segment/verdict.rs` judges that).
+//! Knows: when a frame is whole and the one expected. Does not know: files, or what a bad frame
+//! means (`segment/verdict.rs` judges that).
 
 use std::io;
 
@@ -182,8 +182,8 @@ impl Walker {
             && header.first_position < u64::MAX / 2
     }
 
-    /// Keeps track of batches; answers whether the frame fits. An unfinished batch stays open when it
-    /// does not: recovery cuts where the batch began.
+    /// Keeps track of batches; answers whether the frame fits. An unfinished batch stays open when
+    /// it does not: recovery cuts where the batch began.
     fn continues_batch(&mut self, header: &FrameHeader) -> bool {
         let lenient = self.lenient;
         if header.kind != FrameKind::Batch {

@@ -1,7 +1,7 @@
 //! Layer 1.1: the first 4096 bytes of a segment file.
 //!
-//! Knows: what is fixed when the file is prepared. Does not know: anything that becomes known later;
-//! that stands in the first frame (`control.rs`). The block is never written again.
+//! Knows: what is fixed when the file is prepared. Does not know: anything that becomes known
+//! later; that stands in the first frame (`control.rs`). The block is never written again.
 //!
 //! ```text
 //!    0  magic "FACTLOG\0"           8
@@ -101,7 +101,8 @@ impl SegmentHeader {
             && flags == Some(0);
         let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
             let text = format!(
-                "segment has format version {}, flags {:#x}; this build reads version {FORMAT_VERSION}",
+                "segment has format version {}, flags {:#x}; \
+                 this build reads version {FORMAT_VERSION}",
                 version.unwrap_or_default(),
                 flags.unwrap_or_default()
             );

@@ -1,4 +1,4 @@
-//! Layer 5.1: a binary fuse filter with 16-bit fingerprints: is a key possibly in a fixed set?
+//! Layer 5.1: a binary fuse filter: whether a key may be in a set.
 //!
 //! Knows: 64-bit keys and little-endian slots. Does not know: what the keys are. "No" is certain,
 //! "yes" is wrong about once in 65,536 times, and 190,000 keys take some 2.3 bytes each. After

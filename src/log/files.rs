@@ -1,7 +1,7 @@
 //! Layer 4.0: make a file whole or not at all.
 //!
-//! Knows: the order of write, sync, rename and directory sync that survives a crash at any step. Does
-//! not know: what is in the files.
+//! Knows: the order of write, sync, rename and directory sync that survives a crash at any step.
+//! Does not know: what is in the files.
 
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{FileName, Purpose, SegmentHeader, name_of};

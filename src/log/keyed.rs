@@ -1,7 +1,8 @@
 //! Layer 4.1: a file of keyed entries, newest per key (saved checkpoints, snapshots).
 //!
 //! Knows: appending, syncing, throwing dead entries away by a rewrite. Does not know: what keys and
-//! values mean. Written ends are never overwritten: behind a torn entry the file is rewritten first.
+//! values mean. Written ends are never overwritten: behind a torn entry the file is rewritten
+//! first.
 
 use std::collections::HashMap;
 
@@ -103,7 +104,8 @@ impl KeyedFile {
         Ok(())
     }
 
-    /// The first byte that does not check although later entries do: acknowledged bytes are damaged.
+    /// The first byte that does not check although later entries do: acknowledged bytes are
+    /// damaged.
     pub(crate) fn refuse_damage(&self) -> Result<()> {
         match self.damaged {
             Some(offset) => Err(Error::damaged(&*self.name, offset, "saved entry does not check")),
@@ -192,8 +194,8 @@ impl KeyedFile {
         self.end > REWRITE_BYTES && self.end > 2 * living
     }
 
-    /// Writes the living entries into a new file. A damaged one is kept out; the caller has been told
-    /// by `refuse_damage`.
+    /// Writes the living entries into a new file. A damaged one is kept out; the caller has been
+    /// told by `refuse_damage`.
     fn rewrite(&mut self) -> Result<()> {
         let mut parts = Vec::new();
         let mut entries = HashMap::new();

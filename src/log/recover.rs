@@ -1,8 +1,8 @@
 //! Layer 4.4: open a log for writing: judge its end, and carry the verdict out.
 //!
-//! Knows: the order of steps that may each crash and be repeated. Does not know: indexes. Nothing that
-//! may have been acknowledged is ever overwritten or cut: what survives uncertified is copied into a
-//! fresh segment, and only when that is durable under its name is anything cut off.
+//! Knows: the order of steps that may each crash and be repeated. Does not know: indexes. Nothing
+//! that may have been acknowledged is ever overwritten or cut: what survives uncertified is copied
+//! into a fresh segment, and only when that is durable under its name is anything cut off.
 
 use uuid::Uuid;
 
@@ -263,8 +263,8 @@ impl Recovery<'_> {
         self.fresh(tail.number + 1, head, cursor, at, predecessor, Some(survivors))
     }
 
-    /// Builds a segment with its opening frame, the survivors and a mark, under a temporary name, and
-    /// puts it in place: whatever has the name afterwards is whole and durable.
+    /// Builds a segment with its opening frame, the survivors and a mark, under a temporary name,
+    /// and puts it in place: whatever has the name afterwards is whole and durable.
     fn fresh(
         &self,
         number: u64,
@@ -291,7 +291,8 @@ impl Recovery<'_> {
         if let Some(survivors) = survivors {
             survivors.copy(&mut stage, &file)?;
         }
-        // The file gets its name only when all of it is synced, so this claim is true when it is seen.
+        // The file gets its name only when all of it is synced, so this claim is true when it is
+        // seen.
         stage.durable = stage.cursor.number - 1;
         stage.control(FrameKind::Mark, &[], last_recorded_at);
         flush(&mut stage, &file)?;

@@ -1,7 +1,7 @@
 //! Layer 4.0: frames being built in memory, before anything is written.
 //!
-//! Knows: numbering, splitting a batch into frames, the chain. Does not know: files. What it builds is
-//! either written whole or forgotten.
+//! Knows: numbering, splitting a batch into frames, the chain. Does not know: files. What it builds
+//! is either written whole or forgotten.
 
 use crate::format::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opening, RECORD_HEAD_BYTES, Record,
@@ -10,7 +10,8 @@ use crate::format::{
 };
 use crate::types::EventRef;
 
-/// A batch is split into frames of about this size, so that a reader of one frame needs little memory.
+/// A batch is split into frames of about this size, so that a reader of one frame needs little
+/// memory.
 const FRAME_BYTES: usize = 1 << 20;
 
 /// Where the next frame goes and what it must say.
@@ -152,7 +153,8 @@ impl Stage {
         self.control(FrameKind::FILLER, &record, 0);
     }
 
-    /// Lays a batch into one frame or several. Tells `placed` the file offset of each event's record.
+    /// Lays a batch into one frame or several. Tells `placed` the file offset of each event's
+    /// record.
     pub(crate) fn batch(&mut self, batch: &BatchBytes<'_>, placed: &mut Vec<u32>) {
         let cuts = split(batch);
         let frames = u32::try_from(cuts.len()).unwrap_or(u32::MAX);

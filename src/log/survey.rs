@@ -256,7 +256,8 @@ impl Survey {
         });
     }
 
-    /// Tells every segment where its successor says it ends, and checks that they follow each other.
+    /// Tells every segment where its successor says it ends, and checks that they follow each
+    /// other.
     fn link_ends(&mut self) {
         let mut damage = Vec::new();
         let pairs: Vec<(usize, Opening, FrameHeader, u64)> = self

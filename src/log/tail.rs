@@ -1,7 +1,7 @@
 //! Layer 4.3: the segment that is written: stage a group, write it, sync it, roll to the next.
 //!
-//! Knows: offsets, prepared space, what a failure leaves behind. Does not know: streams or versions;
-//! those are decided above. One thread at a time owns it.
+//! Knows: offsets, prepared space, what a failure leaves behind. Does not know: streams or
+//! versions; those are decided above. One thread at a time owns it.
 
 use super::files::{failed, prepare_segment};
 use super::head::HeadFile;
@@ -279,8 +279,8 @@ impl Tail {
         self.written.offset > self.capacity / 2
     }
 
-    /// Whether a batch with so many bytes of records goes into this segment after what is staged. An
-    /// empty segment takes a batch of any size.
+    /// Whether a batch with so many bytes of records goes into this segment after what is staged.
+    /// An empty segment takes a batch of any size.
     pub(crate) fn fits(&self, bytes: u64) -> bool {
         if self.sealed {
             return false;
@@ -327,8 +327,8 @@ impl Tail {
         Ok(())
     }
 
-    /// After a failed write: a full disk is refused cleanly if the rejected bytes can be cut off and
-    /// the cut synced, so that no later crash brings them back. Cutting needs no space.
+    /// After a failed write: a full disk is refused cleanly if the rejected bytes can be cut off
+    /// and the cut synced, so that no later crash brings them back. Cutting needs no space.
     fn take_back(&mut self, error: Error) -> CommitFailure {
         if error.kind() != ErrorKind::DiskFull {
             return CommitFailure::Fatal(error);
@@ -366,7 +366,8 @@ impl Tail {
         })
     }
 
-    /// Seals this segment and goes on in the next. Answers where this one ends. Nothing may be staged.
+    /// Seals this segment and goes on in the next. Answers where this one ends. Nothing may be
+    /// staged.
     pub(crate) fn roll(&mut self, now: u64) -> Result<LogEnd, CommitFailure> {
         // A full disk shows here, before the log is touched.
         self.spares.ensure(self.number + 1, now).map_err(|error| match error.kind() {
@@ -410,7 +411,8 @@ impl Tail {
         self.written.offset = FIRST_FRAME;
         self.begin();
         self.stage.opening(&Opening { predecessor, last_recorded_at: self.last_recorded_at });
-        // The opening is synced by itself: rolling is rare, and nothing then depends on it riding along.
+        // The opening is synced by itself: rolling is rare, and nothing then depends on it riding
+        // along.
         let wrote = self.write().and_then(|()| self.sync());
         wrote.map_err(|failure| match failure {
             CommitFailure::Refused(error) | CommitFailure::Fatal(error) => error,

@@ -1,7 +1,7 @@
 //! Layer 4.4: check every checksum and every link of a log; reads only.
 //!
-//! Knows: the whole log. Does not know: indexes. It takes no lock and writes nothing, so it also runs
-//! beside a writer: what that one has not made durable is not judged.
+//! Knows: the whole log. Does not know: indexes. It takes no lock and writes nothing, so it also
+//! runs beside a writer: what that one has not made durable is not judged.
 
 use super::files::failed;
 use super::survey::{SegmentInfo, Survey, survey};

@@ -1,8 +1,8 @@
 //! Layer 3.0: is the end of the log clean, torn or damaged: one pure table.
 //!
 //! Knows: the facts of a walk. Does not know: files, or how a verdict is carried out
-//! (`log/recover.rs`). W is the highest frame that anything which checks names as durable; a bad frame
-//! at or below W is damage, one above W that nothing certifies is torn (`docs/FORMAT.md`).
+//! (`log/recover.rs`). W is the highest frame that anything which checks names as durable; a bad
+//! frame at or below W is damage, one above W that nothing certifies is torn (`docs/FORMAT.md`).
 
 use crate::format::Bad;
 

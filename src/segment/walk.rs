@@ -1,6 +1,7 @@
 //! Layer 3.1: walk the tail segment from its opening frame and say where and why it ends.
 //!
-//! Knows: frames, batches and certificates of one segment. Does not know: other files, or what to do.
+//! Knows: frames, batches and certificates of one segment. Does not know: other files, or what to
+//! do.
 
 use std::collections::VecDeque;
 use std::io;
@@ -48,8 +49,8 @@ pub(crate) struct TailWalk {
 }
 
 impl TailWalk {
-    /// The place after the last frame that is certified, once W is known; the start of the walk when
-    /// none is.
+    /// The place after the last frame that is certified, once W is known; the start of the walk
+    /// when none is.
     pub(crate) fn certified_end(&self, certified: u64) -> Place {
         let within =
             self.boundaries.iter().rev().find(|place| place.expected.number <= certified + 1);
@@ -113,8 +114,8 @@ fn last_time(frame: &Frame<'_>) -> Option<u64> {
     (frame.header.events > 0).then(|| frame.records().last().map(|(_, r)| r.head.recorded_at))?
 }
 
-/// After a bad frame: the claims of every later header that checks and could be of this log. Answers
-/// the highest durable frame claimed and how many such headers there are.
+/// After a bad frame: the claims of every later header that checks and could be of this log.
+/// Answers the highest durable frame claimed and how many such headers there are.
 pub(crate) fn certificates_after(
     source: &mut dyn Source,
     range: Range<u64>,

@@ -21,8 +21,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// An expectation or condition did not hold: read again, decide again.
     Conflict,
-    /// Some of the batch's event ids are stored already, elsewhere or in another order: a bug in the
-    /// caller's ids.
+    /// Some of the batch's event ids are stored already, elsewhere or in another order: a bug in
+    /// the caller's ids.
     IdConflict,
     /// The same event id twice in one batch.
     DuplicateIdInBatch,

@@ -98,8 +98,8 @@ impl NewEvent {
         self.id
     }
 
-    /// Metadata as JSON text: an object by convention. `$correlationId` and `$causationId` in it are
-    /// indexed.
+    /// Metadata as JSON text: an object by convention. `$correlationId` and `$causationId` in it
+    /// are indexed.
     pub fn metadata(mut self, json: impl Into<Vec<u8>>) -> Self {
         self.metadata = json.into();
         self

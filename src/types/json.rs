@@ -1,7 +1,7 @@
 //! Layer 0.0: is this JSON (RFC 8259), and what is the string under a key at its top level.
 //!
-//! Knows: the grammar. Does not know: values, numbers' sizes, serde. It is ours and not serde_json's
-//! because what the store accepts and indexes must not depend on a feature flag.
+//! Knows: the grammar. Does not know: values, numbers' sizes, serde. It is ours and not
+//! serde_json's because what the store accepts and indexes must not depend on a feature flag.
 
 /// Deeper nesting is refused; common decoders refuse it too.
 const DEPTH_MAX: u32 = 128;

@@ -2,8 +2,8 @@
 //!
 //! Knows: numbers. Does not know: who checks them.
 
-/// Longest stream name in bytes: KurrentDB users bring such names, and a name still fits a cache line
-/// many times over in an index page.
+/// Longest stream name in bytes: KurrentDB users bring such names, and a name still fits a cache
+/// line many times over in an index page.
 pub(crate) const STREAM_NAME_MAX: usize = 1024;
 /// Longest event type in bytes; its length is stored in one byte.
 pub(crate) const EVENT_TYPE_MAX: usize = 255;

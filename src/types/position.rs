@@ -74,8 +74,8 @@ impl Version {
     pub const NONE: Self = Self::new(0);
 }
 
-/// When an event was recorded: microseconds since the Unix epoch. Never decreases with the position;
-/// orders nothing.
+/// When an event was recorded: microseconds since the Unix epoch. Never decreases with the
+/// position; orders nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 

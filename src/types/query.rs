@@ -1,4 +1,4 @@
-//! Layer 0.5: which events matter to a decision.
+//! Layer 0.6: which events matter to a decision.
 //!
 //! Knows: items, types, tags and when an event matches. Does not know: indexes.
 

@@ -1,4 +1,4 @@
-//! Layer 0.4: an event as it is stored, borrowed from the log's bytes or owned.
+//! Layer 0.5: an event as it is stored, borrowed from the log's bytes or owned.
 //!
 //! Knows: where in an encoded body each part lies, once `format/body.rs` has checked it. Does not
 //! know: how a body is decoded, or where the bytes came from.
@@ -15,8 +15,8 @@ use super::json;
 use super::position::{Position, Timestamp, Version};
 use super::stream::StreamName;
 
-/// Where the parts of a checked body lie. Made only by `format/body.rs`, which has checked that every
-/// range is within the body and every text is UTF-8.
+/// Where the parts of a checked body lie. Made only by `format/body.rs`, which has checked that
+/// every range is within the body and every text is UTF-8.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BodyLayout {
     pub id: Uuid,

@@ -89,7 +89,8 @@ impl Settings {
         let segment = self.segment_bytes;
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_CEILING).contains(&segment) {
             return Err(Error::invalid(format!(
-                "segment_bytes is {segment}, allowed are {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_CEILING}"
+                "segment_bytes is {segment}, \
+                 allowed are {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_CEILING}"
             )));
         }
         let data = self.limits.event_data_max;

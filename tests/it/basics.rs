@@ -27,7 +27,10 @@ fn what_was_appended_is_read_back_after_reopening() {
     let clock: Vec<_> = store.read_stream("Clock-3").into_iter().map(Result::unwrap).collect();
     assert_eq!(clock.len(), 14);
     assert_eq!(clock[13].version(), Version::new(14));
-    assert_eq!(store.append("Clock-3", Expect::NoStream, [tick(1)]).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        store.append("Clock-3", Expect::NoStream, [tick(1)]).unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     store.append("Clock-3", Expect::Version(Version::new(14)), [tick(1)]).unwrap();
 }
 
@@ -47,8 +50,14 @@ fn a_store_that_rolls_through_many_segments_keeps_everything() {
     let store = open();
     assert!(store.open_report().sidecars_rebuilt.is_empty(), "{:?}", store.open_report());
     assert_eq!(store.read_all().into_iter().map(Result::unwrap).count(), 2000);
-    assert_eq!(store.read(factlog::Query::tags(["mod:3"])).into_iter().map(Result::unwrap).count(), 400);
-    assert_eq!(store.read_category("Clock").backward().into_iter().map(Result::unwrap).count(), 2000);
+    assert_eq!(
+        store.read(factlog::Query::tags(["mod:3"])).into_iter().map(Result::unwrap).count(),
+        400
+    );
+    assert_eq!(
+        store.read_category("Clock").backward().into_iter().map(Result::unwrap).count(),
+        2000
+    );
     for (n, id) in ids.iter().enumerate() {
         assert_eq!(store.event(*id).unwrap().unwrap().position().get(), n as u64 + 1);
     }
