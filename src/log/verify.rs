@@ -53,20 +53,25 @@ pub(crate) fn verify_log(disk: &dyn Disk, progress: Progress<'_>) -> Result<Veri
         segments: found.segments.len() as u64,
         ..VerifyReport::default()
     };
-    let total: u64 =
-        found.segments.iter().filter_map(|segment| segment.end.map(|e| e.offset)).sum();
+    let sealed = |segment: &SegmentInfo| segment.end.map_or(0, |end| end.offset);
+    let mut total: u64 = found.segments.iter().map(sealed).sum();
+    total += found.segments.last().map_or(Ok(0), |tail| tail_bytes(disk, tail))?;
     let mut done = 0;
-    for segment in &found.segments {
-        if segment.end.is_some() {
-            verify_sealed(disk, segment, &mut report)?;
-            done += segment.end.map_or(0, |end| end.offset);
-            progress(done, total);
-        }
+    for segment in found.segments.iter().filter(|segment| segment.end.is_some()) {
+        verify_sealed(disk, segment, &mut report)?;
+        done += sealed(segment);
+        progress(done, total);
     }
     verify_tail(disk, &found, &mut report)?;
     progress(total, total);
     report.clean = report.damage.is_empty() && report.torn.is_none();
     Ok(report)
+}
+
+fn tail_bytes(disk: &dyn Disk, tail: &SegmentInfo) -> Result<u64> {
+    let name = tail.name();
+    let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
+    file.size().map_err(failed("read", &name))
 }
 
 fn verify_sealed(disk: &dyn Disk, segment: &SegmentInfo, report: &mut VerifyReport) -> Result<()> {
