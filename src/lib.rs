@@ -6,6 +6,9 @@ mod clock;
 pub mod disk;
 mod engine;
 mod format;
+#[cfg(any(test, feature = "sim"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod log;
 mod segment;

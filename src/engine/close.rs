@@ -72,12 +72,12 @@ impl Engine {
 
     /// Closes: commits what waits, marks the end, gives the lock back. The first caller does it.
     pub(crate) fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if self.closing.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         self.queue.close();
-        self.queue.lead_alone();
-        let lead = Lead::taken(self);
+        let lead = self.lead_when_all_is_committed();
+        self.closed.store(true, Ordering::Release);
         let outcome = match self.tail.lock().take() {
             Some(mut tail) if self.poison.lock().is_none() => {
                 tail.close().map_err(|failure| match failure {
@@ -91,6 +91,18 @@ impl Engine {
         self.hand(Job::Stop);
         *self.lock.lock() = None;
         outcome
+    }
+
+    /// Batches that were admitted before the close are committed, also those nobody waits for.
+    fn lead_when_all_is_committed(&self) -> Lead<'_> {
+        loop {
+            self.queue.lead_alone();
+            let lead = Lead::taken(self);
+            if self.queue.is_empty() {
+                return lead;
+            }
+            lead.round();
+        }
     }
 }
 

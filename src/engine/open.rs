@@ -120,6 +120,7 @@ pub(super) fn engine_of(
         durable_frame: AtomicU64::new(0),
         jobs: None,
         read_only: false,
+        closing: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         poison: Mutex::new(None),
         lock: Mutex::new(None),

@@ -45,6 +45,8 @@ pub(crate) struct Engine {
     pub durable_frame: AtomicU64,
     pub jobs: Option<Sender<Job>>,
     pub read_only: bool,
+    /// Somebody is closing; what is in the queue is still committed.
+    pub closing: AtomicBool,
     pub closed: AtomicBool,
     pub poison: Mutex<Option<Error>>,
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,
