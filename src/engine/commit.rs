@@ -360,7 +360,10 @@ impl<'a> Round<'a> {
         if self.tail.wants_spare() {
             self.engine.hand(Job::Spare(self.tail.spares(), self.tail.segment() + 1));
         }
-        self.engine.hand(Job::Tend { synced: self.sync });
+        self.engine.rounds.fetch_add(1, Ordering::SeqCst);
+        if !self.engine.tended.swap(true, Ordering::SeqCst) {
+            self.engine.hand(Job::Tend);
+        }
     }
 }
 

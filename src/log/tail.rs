@@ -14,6 +14,7 @@ use crate::format::{
 };
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::types::{Error, ErrorKind, EventRef, IdScope, Result};
+use uuid::Uuid;
 
 /// Room kept at the end of a segment for its seal and for the mark of a close.
 const CLOSING_BYTES: u64 = 512;
@@ -162,8 +163,11 @@ pub(crate) struct TailStart {
 pub(crate) struct Tail {
     disk: Arc<dyn Disk>,
     head: Arc<HeadFile>,
+    store: Uuid,
     live: LiveFile,
     spares: Arc<Spares>,
+    /// The next segment was asked for already.
+    spare_wanted: bool,
     file: Arc<dyn DiskFile>,
     runway: Arc<Runway>,
     stage: Stage,
@@ -196,11 +200,14 @@ impl Tail {
         let last = start.head.get().last_segment;
         let spares =
             Spares::new(start.disk.clone(), start.head.clone(), spare_size, last.max(start.number));
-        let seed = segment_seed(start.head.get().store, start.number);
+        let store = start.head.get().store;
+        let seed = segment_seed(store, start.number);
         Ok(Self {
             runway: Arc::new(Runway::new(name, start.capacity, ready)),
             stage: Stage::new(seed, start.epoch, start.durable, start.cursor),
             spares: Arc::new(spares),
+            store,
+            spare_wanted: false,
             disk: start.disk,
             head: start.head,
             live: start.live,
@@ -274,9 +281,12 @@ impl Tail {
         self.last_recorded_at
     }
 
-    /// Whether more than half of the segment is used, so that the next should be prepared.
-    pub(crate) fn wants_spare(&self) -> bool {
-        self.written.offset > self.capacity / 2
+    /// Whether more than half of the segment is used, so that the next should be prepared; says so
+    /// once per segment.
+    pub(crate) fn wants_spare(&mut self) -> bool {
+        let wants = !self.spare_wanted && self.written.offset > self.capacity / 2;
+        self.spare_wanted |= wants;
+        wants
     }
 
     /// Whether a batch with so many bytes of records goes into this segment after what is staged.
@@ -293,7 +303,7 @@ impl Tail {
 
     /// Begins a group: nothing is staged.
     pub(crate) fn begin(&mut self) {
-        let seed = segment_seed(self.head.get().store, self.number);
+        let seed = segment_seed(self.store, self.number);
         self.stage.restart(seed, self.durable, self.written);
     }
 
@@ -356,7 +366,7 @@ impl Tail {
     /// Tells followers and a later recovery how far the log is durable.
     pub(crate) fn mark_live(&mut self) -> Result<()> {
         self.live.write(LiveMark {
-            store: self.head.get().store,
+            store: self.store,
             epoch: self.epoch,
             sequence: 0,
             frame: self.durable,
@@ -406,6 +416,7 @@ impl Tail {
         self.file = file;
         self.runway = Arc::new(Runway::new(name, self.capacity, ready));
         self.number += 1;
+        self.spare_wanted = false;
         self.sealed = false;
         self.first_position = end.next_position;
         self.written.offset = FIRST_FRAME;
