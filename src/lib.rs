@@ -191,12 +191,12 @@ mod engine;
 
 mod api;
 
+#[cfg(feature = "stream")]
+pub use api::DeliveryStream;
 pub use api::{
     BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Events, Options, Read, Source, Start,
     Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, verify,
 };
-#[cfg(feature = "stream")]
-pub use api::DeliveryStream;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::{Appended, Snapshot, StreamAppended};
 pub use log::{TornTail, VerifyReport};

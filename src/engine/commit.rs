@@ -246,11 +246,11 @@ impl<'a> Round<'a> {
 
     /// Everything is written (and synced if asked): visible, then answered.
     fn finish(&mut self) {
-        if !self.changes.is_empty() {
-            if let Err(what) = self.fold() {
-                let cause = Error::new(ErrorKind::InDoubt, format!("cannot index a batch: {what}"));
-                return self.fail(CommitFailure::Fatal(cause));
-            }
+        if !self.changes.is_empty()
+            && let Err(what) = self.fold()
+        {
+            let cause = Error::new(ErrorKind::InDoubt, format!("cannot index a batch: {what}"));
+            return self.fail(CommitFailure::Fatal(cause));
         }
         if self.sync || !self.changes.is_empty() {
             self.publish();
