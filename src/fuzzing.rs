@@ -1,15 +1,16 @@
 //! Layer 7.6: bodies of the fuzz targets, shared with the tests that replay their corpora.
 //!
-//! Knows: how to feed arbitrary bytes to the readers of files. Does not know: fuzzers. Nothing here is
-//! part of the public promise. A body fails by panicking, hanging or asking for too much memory.
+//! Knows: how to feed arbitrary bytes to the readers of files. Does not know: fuzzers. Nothing here
+//! is part of the public promise. A body fails by panicking, hanging or asking for too much memory.
 
-use crate::Store;
+use crate::api::Store;
 use crate::disk::{Disk, SimDisk};
 use crate::format::{
     Expected, FileName, Head, LiveMark, SegmentHeader, Step, Walker, decode_event, find_header,
     keyed_step, name_of,
 };
 use crate::sync::Arc;
+use crate::types::{Expect, NewEvent, Position, Version};
 use uuid::Uuid;
 
 /// Frames and records: any bytes, walked as a segment.
@@ -42,9 +43,9 @@ pub fn scan(bytes: &[u8]) {
     }
 }
 
-/// A whole directory: a small sound store with bytes of its files replaced as the input says, opened
-/// for writing and for reading, and read through. Input: pieces of file number u8, offset u16, length
-/// u8 and that many bytes.
+/// A whole directory: a small sound store with bytes of its files replaced as the input says,
+/// opened for writing and for reading, and read through. Input: pieces of file number u8, offset
+/// u16, length u8 and that many bytes.
 pub fn recover(bytes: &[u8]) {
     let disk = sound_store();
     damage(&disk, bytes);
@@ -69,7 +70,6 @@ fn open(disk: &SimDisk, read_only: bool) -> Option<Store> {
 
 /// A store of two segments with a checkpoint and a snapshot, made the same way every time.
 fn sound_store() -> SimDisk {
-    use crate::{Expect, NewEvent, Position, Version};
     let disk = SimDisk::new(1);
     let Some(store) = open(&disk, false) else { return disk };
     for number in 0..40_u8 {

@@ -187,7 +187,8 @@ impl Keeper<'_> {
         }
     }
 
-    /// Nothing was committed for a while: everything due is done, and the next commit says so again.
+    /// Nothing was committed for a while: everything due is done, and the next commit says so
+    /// again.
     fn rest(&mut self, rounds: u64) {
         if self.sync_due.take().is_some() {
             self.engine.sync_now();

@@ -67,6 +67,7 @@ impl Seal {
         });
     }
 
+    #[cfg(test)]
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let mut take = Take(body);
         let seal = Self { events: take.u64()?, last_recorded_at: take.u64()? };

@@ -58,7 +58,6 @@ pub(crate) struct Frame<'a> {
     pub offset: u64,
     pub header: FrameHeader,
     pub bytes: &'a [u8],
-    pub chain: u32,
     seed: u32,
 }
 
@@ -157,7 +156,7 @@ impl Walker {
         if !self.continues_batch(&header) {
             return Ok(Step::Bad(Bad::Batch));
         }
-        let frame = Frame { offset: self.offset, header, bytes, chain, seed: self.seed };
+        let frame = Frame { offset: self.offset, header, bytes, seed: self.seed };
         self.offset = frame.end();
         self.expected = Expected {
             number: header.number + 1,

@@ -184,13 +184,6 @@ pub(crate) struct Tail {
     align: bool,
 }
 
-/// Where a staged batch came to lie.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Placed {
-    pub first_position: u64,
-    pub last_frame: u64,
-}
-
 impl Tail {
     pub(crate) fn open(start: TailStart) -> Result<Self> {
         let name = name_of(FileName::Segment(start.number));
@@ -235,10 +228,6 @@ impl Tail {
 
     pub(crate) fn id_scope(&self) -> IdScope {
         self.head.get().id_scope
-    }
-
-    pub(crate) fn file(&self) -> Arc<dyn DiskFile> {
-        self.file.clone()
     }
 
     pub(crate) fn live_handle(&self) -> Arc<dyn DiskFile> {
@@ -311,10 +300,8 @@ impl Tail {
         !self.stage.buffer.is_empty()
     }
 
-    pub(crate) fn stage_batch(&mut self, batch: &BatchBytes<'_>, placed: &mut Vec<u32>) -> Placed {
-        let first_position = self.stage.cursor.position;
+    pub(crate) fn stage_batch(&mut self, batch: &BatchBytes<'_>, placed: &mut Vec<u32>) {
         self.stage.batch(batch, placed);
-        Placed { first_position, last_frame: self.stage.cursor.number - 1 }
     }
 
     pub(crate) fn staged_event(&self, offset: u32) -> Option<EventRef<'_>> {
