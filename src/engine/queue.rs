@@ -269,6 +269,10 @@ impl Queue {
         self.room.notify_all();
         self.work.notify_all();
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.lock().waiting.is_empty()
+    }
 }
 
 pub(crate) fn closed() -> Error {

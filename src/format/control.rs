@@ -1,4 +1,4 @@
-//! Layer 1.2: the bodies of control records: opening, seal, checkpoint.
+//! Layer 1.3: the bodies of control records: opening, seal, checkpoint.
 //!
 //! Knows: their layout. Does not know: when they are written.
 //!
@@ -12,6 +12,7 @@
 use uuid::Uuid;
 
 use super::bytes::{Put, Take};
+use super::frame::FrameHeader;
 use super::record::{RecordKind, push_record};
 
 /// Where the segment before this one ends.
@@ -42,6 +43,15 @@ impl Opening {
         });
     }
 
+    /// Whether the frame around it says the same: the one after the predecessor's last.
+    pub(crate) fn agrees_with(&self, segment: u64, frame: &FrameHeader) -> bool {
+        let before = self.predecessor;
+        before.number.checked_add(1) == Some(segment)
+            && before.frame.checked_add(1) == Some(frame.number)
+            && before.chain == frame.chain
+            && (before.frame > 0 || frame.first_position == 1)
+    }
+
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let mut take = Take(body);
         let (number, end, frame, chain) = (take.u64()?, take.u64()?, take.u64()?, take.u32()?);
@@ -67,7 +77,6 @@ impl Seal {
         });
     }
 
-    #[cfg(test)]
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {
         let mut take = Take(body);
         let seal = Self { events: take.u64()?, last_recorded_at: take.u64()? };

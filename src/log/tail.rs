@@ -22,7 +22,7 @@ const CLOSING_BYTES: u64 = 512;
 const PREPARE_LEAST: u64 = 1 << 20;
 const PREPARE_MOST: u64 = 8 << 20;
 /// A commit block under `Options::align_commit`.
-const COMMIT_BLOCK: u64 = 4096;
+pub(crate) const COMMIT_BLOCK: u64 = 4096;
 
 /// Why a group could not be made durable.
 #[derive(Debug)]
@@ -310,11 +310,15 @@ impl Tail {
 
     /// Writes what is staged, in one piece.
     pub(crate) fn write(&mut self) -> Result<(), CommitFailure> {
+        if self.align && !self.stage.buffer.is_empty() {
+            self.stage.fill_block(COMMIT_BLOCK);
+        }
+        self.write_bare()
+    }
+
+    fn write_bare(&mut self) -> Result<(), CommitFailure> {
         if self.stage.buffer.is_empty() {
             return Ok(());
-        }
-        if self.align {
-            self.stage.fill_block(COMMIT_BLOCK);
         }
         self.runway.claim(self.stage.cursor.offset);
         if let Err(error) = self.file.write_at(&self.stage.buffer, self.stage.base) {
@@ -375,7 +379,8 @@ impl Tail {
         if !self.sealed {
             let events = self.written.position - self.first_position;
             self.stage.seal(Seal { events, last_recorded_at: self.last_recorded_at });
-            self.write()?;
+            // Nothing follows a seal, so it needs no block of its own.
+            self.write_bare()?;
             self.sync()?;
             self.sealed = true;
         }

@@ -6,4 +6,6 @@ mod walk;
 
 pub(crate) use bytes::{FileSource, SegmentBytes, read_event, source_of};
 pub(crate) use verdict::{EndFacts, EndVerdict, judge_end};
-pub(crate) use walk::{Place, TailWalk, WalkEnd, certificates_after, last_used_byte, walk_tail};
+pub(crate) use walk::{
+    Place, TailWalk, WalkEnd, certificates_after, last_used_byte, later_header, walk_tail,
+};
