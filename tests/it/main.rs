@@ -1,3 +1,5 @@
 //! The integration tests: one binary, a module per behaviour.
 
 mod basics;
+mod recovery;
+mod rig;
