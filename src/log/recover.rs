@@ -14,10 +14,10 @@ use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, TailEnd, survey};
 use super::tail::{Tail, TailStart};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Step, Walker, name_of,
-    segment_seed,
+    Bad, FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Step, Walker,
+    name_of, segment_seed,
 };
-use crate::segment::{EndVerdict, Place, SegmentBytes, source_of};
+use crate::segment::{EndVerdict, Place, SegmentBytes, WalkEnd, source_of};
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, OpenReport, Position, Result, SetAside, Settings};
 
@@ -407,7 +407,12 @@ fn damaged_end(found: &Survey, end: &TailEnd, name: &str) -> Error {
         "frame {} does not check though frames up to {} were durable",
         end.walk.stop_number, end.certified
     );
-    let mut error = Error::damaged(name, end.walk.stop, text).at(Position::new(first));
+    // After a seal, or where an earlier recovery ended a segment, the opening of the next is bad.
+    let blank = end.walk.end == WalkEnd::Bad(Bad::Blank) && end.used <= end.walk.stop;
+    let next = found.unopened.filter(|file| end.sealed || (blank && !file.blank));
+    let place = next.map(|file| (name_of(FileName::Segment(file.number)), FIRST_FRAME));
+    let (file, offset) = place.unwrap_or_else(|| (name.to_owned(), end.walk.stop));
+    let mut error = Error::damaged(file, offset, text).at(Position::new(first));
     if let Some(mark) = found.live.filter(|mark| mark.next_position > first) {
         error = error.through(Position::new(mark.next_position - 1));
     }
