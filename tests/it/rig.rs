@@ -163,7 +163,10 @@ pub fn sample(disk: &SimDisk) -> Store {
         store.append(format!("A-{}", number % 2), Expect::Any, [event(number, 10)]).unwrap();
     }
     let late = [event(13, 5), event(14, 5)];
-    store.batch().append("C-1", Expect::Any, late).append("D", Expect::Any, [event(15, 5)])
+    store
+        .batch()
+        .append("C-1", Expect::Any, late)
+        .append("D", Expect::Any, [event(15, 5)])
         .commit()
         .unwrap();
     store.save_checkpoint("reader", Position::new(9)).unwrap();
