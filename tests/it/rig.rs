@@ -53,12 +53,17 @@ impl Random {
     }
 }
 
-/// An event that can be told from every other by its number.
-pub fn event(number: u64, size: usize) -> NewEvent {
+/// The data of that event.
+pub fn data(number: u64, size: usize) -> Vec<u8> {
     let mut data = format!("{{\"n\":{number},\"fill\":\"").into_bytes();
     data.extend((0..size).map(|at| b'a' + u8::try_from((number as usize + at) % 26).unwrap()));
     data.extend(b"\"}");
-    NewEvent::json_text(["Placed", "Paid", "Sent"][number as usize % 3], data)
+    data
+}
+
+/// An event that can be told from every other by its number.
+pub fn event(number: u64, size: usize) -> NewEvent {
+    NewEvent::json_text(["Placed", "Paid", "Sent"][number as usize % 3], data(number, size))
         .id(Uuid::from_u128(0x5EED_0000 + u128::from(number)))
         .tag(format!("mod:{}", number % 4))
         .correlation(format!("flow-{}", number % 2))
