@@ -405,3 +405,24 @@ fn campaign_of_weaker_durabilities_still_leaves_a_prefix() {
         drop(store);
     }
 }
+
+/// Found by the campaign: a kill between the write and the sync of a checkpoint left it in the page
+/// cache, the next process answered with it, and a power cut took it back.
+#[test]
+fn a_checkpoint_that_was_read_after_a_kill_survives_a_power_cut() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    store.append("A-1", Expect::Any, [event(1, 5), event(2, 5)]).unwrap();
+    store.save_checkpoint("reader", Position::new(1)).unwrap();
+    // Two operations a checkpoint: the sync of this one never happens.
+    disk.crash_at(disk.operations() + 1);
+    store.save_checkpoint("reader", Position::new(2)).unwrap_err();
+    for seed in 0..20 {
+        let next = disk.after_kill();
+        let store = open(&next).unwrap();
+        let read = store.checkpoint("reader").unwrap();
+        let left = next.after_power_cut(seed);
+        drop(store);
+        assert_eq!(open(&left).unwrap().checkpoint("reader").unwrap(), read, "cut {seed}");
+    }
+}
