@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use super::source::Source;
 use crate::engine::{
-    Candidates, Engine, EventReader, LOST, Segment, View, Wanted, candidates, segment_at,
+    Candidates, Engine, EventReader, Segment, View, Wanted, candidates, segment_at,
 };
 use crate::sync::Arc;
 use crate::types::{
@@ -304,5 +304,3 @@ impl Walk {
         }
     }
 }
-
-const _: () = assert!(LOST == u32::MAX);

@@ -53,11 +53,12 @@ impl Engine {
         match tail.sync() {
             Ok(()) => {
                 self.durable_frame.store(tail.durable(), Ordering::Release);
-                if let Err(error) = tail.mark_live() {
-                    self.poison(&error);
-                }
+                let told = tail.mark_live();
                 let visible = self.catalog.read().last;
                 self.watch.publish(visible, visible);
+                if let Err(error) = told {
+                    self.poison(&error);
+                }
             }
             Err(CommitFailure::Fatal(error) | CommitFailure::Refused(error)) => self.poison(&error),
         }

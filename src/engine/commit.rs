@@ -283,14 +283,17 @@ impl<'a> Round<'a> {
         let engine = self.engine;
         let visible = engine.catalog.read().last;
         let synced = if self.sync { visible } else { engine.watch.level(super::Mark::Synced) };
+        let mut told = Ok(());
         if self.sync {
             engine.durable_frame.store(self.tail.durable(), Ordering::Release);
-            if let Err(error) = self.tail.mark_live() {
-                // The group is durable, but nobody will be told how far: stop here.
-                engine.poison(&error);
-            }
+            told = self.tail.mark_live();
         }
+        // Before poisoning, which takes back what is visible but not known to be synced.
         engine.watch.publish(visible, synced);
+        if let Err(error) = told {
+            // The group is durable, but nobody will be told how far: stop here.
+            engine.poison(&error);
+        }
     }
 
     fn fail(&mut self, failure: CommitFailure) {

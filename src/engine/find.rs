@@ -7,9 +7,6 @@ use super::segment::Segment;
 use crate::index::{SegmentLookup, Term};
 use crate::types::{Query, QueryItem, Version};
 
-/// Stands in a list for an event that the stream must have and that damage has swallowed.
-pub(crate) const LOST: u32 = u32::MAX;
-
 /// Ordinals of one segment in ascending order.
 #[derive(Debug, Clone)]
 pub(crate) enum Candidates {
@@ -22,6 +19,18 @@ impl Candidates {
         match self {
             Self::Range(range) => range.len(),
             Self::List(list) => list.len(),
+        }
+    }
+
+    fn with(self, lost: &[u32], range: &std::ops::Range<u32>) -> Self {
+        match self {
+            Self::List(mut list) if !lost.is_empty() => {
+                list.extend(lost.iter().copied().filter(|ordinal| range.contains(ordinal)));
+                list.sort_unstable();
+                list.dedup();
+                Self::List(list)
+            }
+            other => other,
         }
     }
 
@@ -45,7 +54,8 @@ pub(crate) enum Wanted {
     Query(Query),
 }
 
-/// The ordinals within `range` that may be wanted.
+/// The ordinals within `range` that may be wanted. Damaged ones always may: leaving them out would
+/// answer that there is nothing where something was.
 pub(crate) fn candidates(
     segment: &Segment,
     wanted: &Wanted,
@@ -54,7 +64,7 @@ pub(crate) fn candidates(
     if range.is_empty() {
         return Candidates::List(Vec::new());
     }
-    segment.ask(|index| match wanted {
+    let list = |index: &dyn SegmentLookup| match wanted {
         Wanted::All => Candidates::Range(range.clone()),
         Wanted::Stream { name, from, to } => {
             Candidates::List(stream_run(index, name, (*from, *to), &range))
@@ -71,7 +81,8 @@ pub(crate) fn candidates(
             all.dedup();
             Candidates::List(all)
         }
-    })
+    };
+    segment.ask(|index| list(index).with(index.damaged(), &range))
 }
 
 fn stream_run(
@@ -85,8 +96,8 @@ fn stream_run(
     let skip = u32::try_from(from.get().saturating_sub(first)).unwrap_or(u32::MAX);
     let end = u32::try_from((to.get() + 1).saturating_sub(first)).unwrap_or(u32::MAX);
     (skip..end.min(run.len()))
-        .map(|at| run.ordinal(at).unwrap_or(LOST))
-        .filter(|ordinal| *ordinal == LOST || range.contains(ordinal))
+        .filter_map(|at| run.ordinal(at))
+        .filter(|ordinal| range.contains(ordinal))
         .collect()
 }
 

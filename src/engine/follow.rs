@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::catalog::Catalog;
 use super::fold::{FoldLimit, fold_segment};
+use super::gap::{add_gap, next_position};
 use super::segment::{Segment, SegmentIndex};
 use super::shared::{Engine, Parts};
 use super::sidecars::Opening;
@@ -19,8 +20,8 @@ use crate::format::{
     CheckpointRecord, Frame, Head, LiveMark, RecordKind, Step, Walker, decode_event,
 };
 use crate::index::CheckpointEntry;
-use crate::log::{LogEnd, SegmentInfo, find_segment, read_live, survey};
-use crate::segment::{EndVerdict, FileSource};
+use crate::log::{LogEnd, SegmentInfo, Survey, find_segment, read_live, survey};
+use crate::segment::{EndVerdict, FileSource, last_used_byte};
 use crate::sync::{Arc, Ordering};
 use crate::types::{Error, ErrorKind, IdScope, OpenReport, Position, Result};
 
@@ -51,28 +52,47 @@ impl Follower {
         report.notes.extend(found.notes.iter().cloned());
         let mut catalog = Catalog::default();
         let opening = Opening { disk, settings: &parts.settings, read_only: true };
-        let mut expected = None;
-        for info in &found.segments {
-            if expected.is_some_and(|next| next < info.first_position()) {
-                add_gap(&mut catalog, info);
+        let first = found.head.first_segment;
+        // Nothing is trimmed from a log that begins with segment 1.
+        let begin = |info: &SegmentInfo| if first == 1 { 1 } else { info.first_position() };
+        let last = found.segments.len().saturating_sub(1);
+        for (at, info) in found.segments.iter().enumerate() {
+            let next = next_position(&catalog, begin(info));
+            let number = catalog.segments.last().map_or(first, |segment| segment.number + 1);
+            add_gap(&mut catalog, number, next, info.first_position());
+            match info.end {
+                _ if at == last => {}
+                Some(end) => catalog.add(Arc::new(opening.sealed(info, end, &mut report)?)),
+                None => catalog.add(Arc::new(open_ended(&opening, info, &mut report)?)),
             }
-            let Some(end) = info.end else { break };
-            catalog.add(Arc::new(opening.sealed(info, end, &mut report)?));
-            expected = Some(end.next_position);
         }
-        let Some(tail) = found.segments.last() else {
-            let start = Walker::new(0, 0, no_frame());
-            let number = found.head.first_segment - 1;
-            let follower = Self { head: found.head, number, walker: start, stopped: false };
-            return Ok((follower, catalog, report));
+        let mut follower = match found.segments.last() {
+            Some(tail) => Self::open_tail(&opening, &found, tail, &mut catalog, &mut report)?,
+            None => {
+                let walker = Walker::new(0, 0, no_frame());
+                let number = first - 1;
+                let stopped = !found.damage.is_empty();
+                Self { head: found.head.clone(), number, walker, stopped }
+            }
         };
-        let follower = Self::open_tail(&opening, &found, tail, &mut catalog, &mut report)?;
+        follower.lose_the_end(&found, &mut catalog);
         Ok((follower, catalog, report))
+    }
+
+    /// Segments after the last readable one are lost, up to where the log is certified to go.
+    fn lose_the_end(&mut self, found: &Survey, catalog: &mut Catalog) {
+        let beyond = found.live.filter(|mark| mark.segment > self.number);
+        let damaged = self.stopped || !found.damage.is_empty();
+        let Some(mark) = beyond.filter(|_| damaged) else { return };
+        let next = next_position(catalog, 1);
+        add_gap(catalog, self.number + 1, next, mark.next_position);
+        catalog.last = Position::new(next_position(catalog, 1) - 1);
+        self.stopped = true;
     }
 
     fn open_tail(
         opening: &Opening<'_>,
-        found: &crate::log::Survey,
+        found: &Survey,
         tail: &SegmentInfo,
         catalog: &mut Catalog,
         report: &mut OpenReport,
@@ -216,17 +236,19 @@ fn no_frame() -> crate::format::Expected {
     crate::format::Expected { number: 0, position: 1, chain: 0, epoch_min: 0, epoch_max: u32::MAX }
 }
 
-/// Positions that no readable segment holds: they are damaged, and the log goes on behind them.
-fn add_gap(catalog: &mut Catalog, info: &SegmentInfo) {
-    let Some(before) = catalog.segments.last() else { return };
-    if let SegmentIndex::Memory(index) = &before.index {
-        let mut index = index.write();
-        use crate::index::SegmentLookup;
-        let next = index.first_position().plus(index.events().into()).get();
-        for _ in next..info.first_position().min(next + (1 << 24)) {
-            index.push_damaged();
-        }
-    }
+/// A segment whose successor is lost, and with it the word where this one ends.
+fn open_ended(
+    opening: &Opening<'_>,
+    info: &SegmentInfo,
+    report: &mut OpenReport,
+) -> Result<Segment> {
+    let name = info.name();
+    let unread = |error| Error::io(format!("cannot read {name}"), error);
+    let file = opening.disk.open(&name, Access::Read).map_err(unread)?;
+    let mut source = FileSource::new(file, u64::MAX);
+    let offset = last_used_byte(&mut source, info.start.offset).map_err(unread)?;
+    let limit = FoldLimit { offset, next_position: u64::MAX / 4, tolerant: true };
+    opening.tail(info, bounded(opening, info, limit)?, report)
 }
 
 /// For a damaged tail: how many positions there are, as its own frames tell.

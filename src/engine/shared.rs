@@ -126,7 +126,12 @@ impl Engine {
             Some(keyed) => keyed,
             empty => {
                 let disk = self.disk.clone();
-                empty.insert(KeyedFile::load(disk, self.store, file, purpose)?)
+                let mut keyed = KeyedFile::load(disk, self.store, file, purpose)?;
+                if !self.read_only {
+                    // A failed sync is final here as well: a second one would answer success.
+                    keyed.settle().inspect_err(|error| self.poison(error))?;
+                }
+                empty.insert(keyed)
             }
         };
         act(keyed)

@@ -13,7 +13,7 @@ use crate::index::{Binding, Sidecar, TailIndex, encode};
 use crate::log::{LogEnd, SegmentInfo, replace_file};
 use crate::segment::{SegmentBytes, source_of};
 use crate::sync::{Arc, AtomicU64, RwLock};
-use crate::types::{Error, OpenReport, Position, Result, Settings, SidecarRebuilt};
+use crate::types::{Damage, Error, OpenReport, Position, Result, Settings, SidecarRebuilt};
 
 /// How sealed segments are opened.
 pub(crate) struct Opening<'a> {
@@ -43,6 +43,7 @@ impl Opening<'_> {
         report: &mut OpenReport,
     ) -> Result<Segment> {
         let bytes = self.bytes_of(&info.name(), end.offset)?;
+        self.check_length(info, end, report)?;
         let binding = binding(info.header.store, info.number, info.first_position(), end);
         let doubt = match (self.settings.rebuild_index, self.open_sidecar(info.number, &binding)) {
             (true, _) => "the index is made from the log alone".to_owned(),
@@ -66,6 +67,30 @@ impl Opening<'_> {
             false => SegmentIndex::Memory(RwLock::new(folded.index)),
         };
         Ok(segment_of(info, bytes, index, end.offset))
+    }
+
+    /// A sidecar answers also for a file that was cut below the end its successor names: nothing
+    /// else would notice before the lost events are read.
+    fn check_length(&self, info: &SegmentInfo, end: LogEnd, report: &mut OpenReport) -> Result<()> {
+        let name = info.name();
+        let unread = |error| Error::io(format!("cannot read {name}"), error);
+        let file = self.disk.open(&name, Access::Read).map_err(unread)?;
+        let size = file.size().map_err(unread)?;
+        let what = "segment is shorter than its successor says";
+        match size < end.offset {
+            false => Ok(()),
+            true if !self.read_only => Err(Error::damaged(name, size, what)),
+            true => {
+                report.damage.push(Damage {
+                    file: name,
+                    offset: size,
+                    first_position: None,
+                    last_position: None,
+                    what: what.into(),
+                });
+                Ok(())
+            }
+        }
     }
 
     /// A sealed segment with a sidecar that is there and checks.

@@ -28,7 +28,8 @@ pub(crate) struct TailIndex {
     last_recorded_at: Timestamp,
     key: HashKey,
     offsets: Vec<u32>,
-    damaged: u32,
+    /// Ordinals of positions whose events cannot be read.
+    damaged: Vec<u32>,
     streams: StreamTable,
     terms: TermTable,
     ids: IdTable,
@@ -43,7 +44,7 @@ impl TailIndex {
             last_recorded_at: Timestamp::default(),
             key,
             offsets: Vec::new(),
-            damaged: 0,
+            damaged: Vec::new(),
             streams: StreamTable::new(key),
             terms: TermTable { key: key.first, ..TermTable::default() },
             ids: IdTable::default(),
@@ -64,7 +65,7 @@ impl TailIndex {
             return Err("the event's offset or ordinal is impossible");
         }
         let stream = event.stream();
-        self.streams.push(stream, event.version(), ordinal, self.damaged)?;
+        self.streams.push(stream, event.version(), ordinal, self.lost())?;
         self.offsets.push(offset);
         self.ids.push(self.key.id(&event.id()), ordinal);
         for_each_term(event, |term| self.terms.push(term.hash(), ordinal));
@@ -74,8 +75,8 @@ impl TailIndex {
 
     /// Adds a position whose event cannot be read.
     pub(crate) fn push_damaged(&mut self) {
+        self.damaged.push(self.events());
         self.offsets.push(DAMAGED);
-        self.damaged = self.damaged.saturating_add(1);
     }
 
     /// Takes a checkpoint in; of one name the one first written in the highest frame stays, and of
@@ -93,7 +94,7 @@ impl TailIndex {
         let entry = size_of::<CheckpointEntry>() + 2 * size_of::<String>();
         let checkpoints = self.checkpoints.keys().map(|name| entry + 2 * name.len()).sum::<usize>();
         size_of::<Self>()
-            + self.offsets.capacity() * size_of::<u32>()
+            + (self.offsets.capacity() + self.damaged.capacity()) * size_of::<u32>()
             + self.streams.memory_bytes()
             + self.terms.memory_bytes()
             + self.ids.memory_bytes()
@@ -105,7 +106,11 @@ impl TailIndex {
     }
 
     pub(super) fn is_damaged(&self) -> bool {
-        self.damaged > 0
+        !self.damaged.is_empty()
+    }
+
+    fn lost(&self) -> u32 {
+        u32::try_from(self.damaged.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn offsets(&self) -> &[u32] {
@@ -154,6 +159,10 @@ impl SegmentLookup for TailIndex {
 
     fn offset(&self, ordinal: u32) -> Option<u32> {
         self.offsets.get(ordinal as usize).copied().filter(|offset| *offset != DAMAGED)
+    }
+
+    fn damaged(&self) -> &[u32] {
+        &self.damaged
     }
 
     fn stream(&self, name: &str) -> Option<StreamRun<'_>> {

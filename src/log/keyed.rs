@@ -104,6 +104,16 @@ impl KeyedFile {
         Ok(())
     }
 
+    /// Makes durable what was found: a writer that was killed may have left entries that only the
+    /// page cache holds, and what has been answered must not go back in a power cut.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        if self.end == 0 && !self.ragged {
+            return Ok(());
+        }
+        let file = self.open_for_writing()?;
+        file.sync().map_err(failed("sync", &self.name))
+    }
+
     /// The first byte that does not check although later entries do: acknowledged bytes are
     /// damaged.
     pub(crate) fn refuse_damage(&self) -> Result<()> {

@@ -1,3 +1,6 @@
 //! The integration tests: one binary, a module per behaviour.
 
 mod basics;
+mod crash;
+mod recovery;
+mod rig;

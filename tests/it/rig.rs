@@ -1,0 +1,186 @@
+//! A small store to break, and everything there is to ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use factlog::disk::SimDisk;
+use factlog::{
+    ErrorKind, Expect, ManualClock, NewEvent, Options, Position, Query, RecordedEvent, Result,
+    Store, Uuid, Version,
+};
+
+/// The smallest segments there are, so that little is written before a roll.
+pub const SEGMENT: u64 = 16 << 10;
+pub const NOW: u64 = 1_700_000_000_000_000;
+
+/// The same calls on the same disk do the same things.
+pub fn options() -> Options {
+    let clock = Arc::new(ManualClock::at(NOW));
+    Store::options().segment_bytes(SEGMENT).background_threads(false).clock(clock)
+}
+
+pub fn open(disk: &SimDisk) -> Result<Store> {
+    options().open_on(Arc::new(disk.clone()))
+}
+
+pub fn read_only(disk: &SimDisk) -> Result<Store> {
+    options().open_read_only_on(Arc::new(disk.clone()))
+}
+
+/// How many cases a campaign runs: `FACTLOG_CASES`, or few.
+pub fn cases(few: u64) -> u64 {
+    std::env::var("FACTLOG_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
+/// Xorshift; the seed is printed by whoever fails.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// The data of that event.
+pub fn data(number: u64, size: usize) -> Vec<u8> {
+    let mut data = format!("{{\"n\":{number},\"fill\":\"").into_bytes();
+    data.extend((0..size).map(|at| b'a' + u8::try_from((number as usize + at) % 26).unwrap()));
+    data.extend(b"\"}");
+    data
+}
+
+/// An event that can be told from every other by its number.
+pub fn event(number: u64, size: usize) -> NewEvent {
+    NewEvent::json_text(["Placed", "Paid", "Sent"][number as usize % 3], data(number, size))
+        .id(Uuid::from_u128(0x5EED_0000 + u128::from(number)))
+        .tag(format!("mod:{}", number % 4))
+        .correlation(format!("flow-{}", number % 2))
+}
+
+/// Everything a reader can ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    pub all: Vec<RecordedEvent>,
+    pub streams: BTreeMap<String, (u64, u64, Vec<Position>)>,
+    pub categories: BTreeMap<String, Vec<Position>>,
+    pub queries: Vec<Vec<Position>>,
+    pub checkpoints: Result<Vec<(String, u64)>, ErrorKind>,
+    pub snapshots: BTreeMap<String, (u64, Vec<u8>)>,
+}
+
+fn positions(read: factlog::Read) -> Result<Vec<Position>> {
+    read.into_iter().map(|event| event.map(|event| event.position())).collect()
+}
+
+/// Asks everything, and checks that the answers agree with each other.
+pub fn answers(store: &Store) -> Result<Answers> {
+    let all: Vec<RecordedEvent> = store.read_all().into_iter().collect::<Result<_>>()?;
+    assert_eq!(store.last_position().get(), all.len() as u64, "the watermark is the last event");
+    for (at, event) in all.iter().enumerate() {
+        assert_eq!(event.position().get(), at as u64 + 1, "positions have no gaps");
+        assert_eq!(store.event(event.id())?.as_ref(), Some(event), "found by its id");
+        assert_eq!(store.event_at(event.position())?.as_ref(), Some(event));
+        let by_version = store.stream_event(event.stream(), event.version())?;
+        assert_eq!(by_version.as_ref(), Some(event), "found by stream and version");
+    }
+    let mut streams = BTreeMap::new();
+    let mut snapshots = BTreeMap::new();
+    for info in store.streams("")? {
+        let name = info.name.as_str().to_owned();
+        let found = positions(store.read_stream(&*name))?;
+        let mut backward = positions(store.read_stream(&*name).backward())?;
+        backward.reverse();
+        assert_eq!(found, backward, "{name} reads the same backward");
+        let known = all.iter().filter(|event| event.stream() == name);
+        assert_eq!(found, known.map(RecordedEvent::position).collect::<Vec<_>>(), "{name}");
+        let head = store.head(&*name)?.unwrap();
+        assert_eq!(head.version.get(), found.len() as u64);
+        if let Some(snapshot) = store.snapshot(&*name, "state")? {
+            snapshots.insert(name.clone(), (snapshot.version.get(), snapshot.data.clone()));
+        }
+        streams.insert(name, (head.version.get(), head.last_position.get(), found));
+    }
+    let mut versions: BTreeMap<&str, u64> = BTreeMap::new();
+    for event in &all {
+        let version = versions.entry(event.stream()).or_default();
+        *version += 1;
+        assert_eq!(event.version(), Version::new(*version), "versions have no gaps");
+    }
+    assert_eq!(versions.len(), streams.len());
+    let mut categories = BTreeMap::new();
+    for info in store.categories("")? {
+        categories.insert(info.name.clone(), positions(store.read_category(&info.name))?);
+    }
+    let asked = [
+        Query::tags(["mod:1"]),
+        Query::types(["Paid", "Sent"]).tag("mod:2"),
+        Query::correlation("flow-1"),
+    ];
+    let queries = asked.into_iter().map(|query| positions(store.read(query)));
+    let checkpoints = store.checkpoints().map_err(|error| error.kind());
+    Ok(Answers {
+        queries: queries.collect::<Result<_>>()?,
+        checkpoints: checkpoints
+            .map(|all| all.into_iter().map(|c| (c.name, c.position.get())).collect()),
+        all,
+        streams,
+        categories,
+        snapshots,
+    })
+}
+
+/// Several streams, batches over several of them, a reopening, two rolls, checkpoints of both
+/// kinds, snapshots. The caller closes it, or does not.
+pub fn sample(disk: &SimDisk) -> Store {
+    let store = open(disk).unwrap();
+    for number in 0..3 {
+        store.append("A-1", Expect::Any, [event(number, 10)]).unwrap();
+    }
+    store
+        .batch()
+        .append("A-1", Expect::Version(Version::new(3)), [event(3, 5), event(4, 5)])
+        .append("A-2", Expect::NoStream, [event(5, 5)])
+        .append("B-1", Expect::NoStream, [event(6, 5)])
+        .checkpoint("carried", Position::new(3))
+        .commit()
+        .unwrap();
+    store.save_checkpoint("reader", Position::new(2)).unwrap();
+    save_snapshot(&store, "A-1", 2);
+    store.close().unwrap();
+    let store = open(disk).unwrap();
+    store.append("B-1", Expect::Any, [event(7, 10_600)]).unwrap();
+    store.append("C-1", Expect::Any, [event(8, 20)]).unwrap();
+    store.append("B-1", Expect::Any, [event(9, 1500)]).unwrap();
+    store.save_checkpoint("reader", Position::new(5)).unwrap();
+    for number in 10..13 {
+        store.append(format!("A-{}", number % 2), Expect::Any, [event(number, 10)]).unwrap();
+    }
+    let late = [event(13, 5), event(14, 5)];
+    store
+        .batch()
+        .append("C-1", Expect::Any, late)
+        .append("D", Expect::Any, [event(15, 5)])
+        .commit()
+        .unwrap();
+    store.save_checkpoint("reader", Position::new(9)).unwrap();
+    save_snapshot(&store, "A-1", 5);
+    assert_eq!(store.stats().segments, 3, "the sample rolls twice");
+    store
+}
+
+pub fn save_snapshot(store: &Store, stream: &str, version: u64) {
+    let data = format!("{stream} folded up to {version}");
+    store.save_snapshot(stream, "state", (Version::new(version), 1), data).unwrap();
+}
