@@ -1,5 +1,14 @@
 // Layer 8.0: the door: docs, lints, re-exports.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        reason = "a test fails by panicking"
+    )
+)]
 //! An embedded, append-only, crash-safe event store: the SQLite of event sourcing.
 //!
 //! A process opens a directory, appends events with an expected version, reads any stream or the
