@@ -134,7 +134,14 @@ impl Engine {
                 empty.insert(keyed)
             }
         };
-        act(keyed)
+        let outcome = act(keyed);
+        if let Err(error) = &outcome
+            && error.kind() == ErrorKind::InDoubt
+        {
+            // A failed sync is final for the whole store, whichever file it was of.
+            self.poison(error);
+        }
+        outcome
     }
 
     fn with_checkpoints<R>(&self, act: impl FnOnce(&mut KeyedFile) -> Result<R>) -> Result<R> {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::files::{failed, replace_file};
+use super::files::{create_temporary, failed, put_in_place};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     FileName, KEYED_ALIGN, KeyedEntry, KeyedStep, Purpose, encode_keyed, keyed_seed, keyed_step,
@@ -107,11 +107,14 @@ impl KeyedFile {
     /// Makes durable what was found: a writer that was killed may have left entries that only the
     /// page cache holds, and what has been answered must not go back in a power cut.
     pub(crate) fn settle(&mut self) -> Result<()> {
-        if self.end == 0 && !self.ragged {
-            return Ok(());
-        }
-        let file = self.open_for_writing()?;
-        file.sync().map_err(failed("sync", &self.name))
+        let file = match self.disk.open(&self.name, Access::Write) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(failed("open", &self.name))?,
+        };
+        // Also an empty file: a cut that is not durable brings entries back.
+        file.sync().map_err(failed("sync", &self.name))?;
+        self.file = Some(file);
+        Ok(())
     }
 
     /// The first byte that does not check although later entries do: acknowledged bytes are
@@ -175,6 +178,15 @@ impl KeyedFile {
         if refused {
             return error;
         }
+        if !before_sync {
+            // The cache would show it to the next process, though a power cut may take it away.
+            let _ = file.set_size(self.end);
+        }
+        self.give_up(error)
+    }
+
+    /// Ends writing until the store is opened again: what is on disk is not known.
+    fn give_up(&mut self, error: Error) -> Error {
         let text = format!("an earlier write to {} failed", self.name);
         self.failed = Some(Error::new(ErrorKind::Poisoned, text).because(error.clone()));
         Error::new(ErrorKind::InDoubt, format!("cannot save to {}", self.name)).because(error)
@@ -188,9 +200,9 @@ impl KeyedFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let file = self.disk.open(&self.name, Access::Create);
                 let file = file.map_err(failed("create", &self.name))?;
-                self.disk
-                    .sync_dir()
-                    .map_err(failed("sync the directory after making", &self.name))?;
+                let named = self.disk.sync_dir();
+                let what = "sync the directory after making";
+                named.map_err(failed(what, &self.name)).map_err(|error| self.give_up(error))?;
                 file
             }
             other => other.map_err(failed("open", &self.name))?,
@@ -223,9 +235,13 @@ impl KeyedFile {
             offset = end;
             parts.push(bytes);
         }
-        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let temporary = name_of(FileName::Temporary(self.purpose));
+        let file = create_temporary(&*self.disk, &temporary)?;
+        let written = file.write_at(&parts.concat(), 0);
+        written.map_err(failed("write", &temporary))?;
+        file.sync().map_err(failed("sync", &temporary))?;
         self.file = None;
-        replace_file(&*self.disk, self.purpose, &self.name, &slices)?;
+        put_in_place(&*self.disk, &temporary, &self.name).map_err(|error| self.give_up(error))?;
         self.entries = entries;
         self.end = offset;
         self.ragged = false;

@@ -137,6 +137,9 @@ impl Recovery<'_> {
                 if end.verdict == EndVerdict::Torn {
                     self.set_torn_aside(&found, &end, tail.number, report)?;
                 }
+                if tail.opening.number > end.certified {
+                    return self.again(found, &tail, &file, &end, report);
+                }
                 let from = end.walk.certified_end(end.certified);
                 report.frames_rescued = end.walk.good.expected.number - from.expected.number;
                 let head = self.next_epoch(&found, from.expected.number - 1)?;
@@ -153,6 +156,38 @@ impl Recovery<'_> {
                 Ok(done)
             }
         }
+    }
+
+    /// Nothing says that even the opening frame of the tail is on disk: it may be only in the page
+    /// cache, and a successor that named it would stand on nothing after a power cut. The segment
+    /// is made again under its own number.
+    fn again(
+        &self,
+        mut found: Survey,
+        tail: &SegmentInfo,
+        file: &Arc<dyn DiskFile>,
+        end: &TailEnd,
+        report: &mut OpenReport,
+    ) -> Result<Recovered> {
+        let (good, opening) = (end.walk.good, tail.opening);
+        report.frames_rescued = good.expected.number - opening.number - 1;
+        let head = self.next_epoch(&found, opening.number - 1)?;
+        let cursor = Cursor {
+            offset: FIRST_FRAME,
+            number: opening.number,
+            position: opening.first_position,
+            chain: opening.chain,
+        };
+        let survivors = Survivors {
+            file: SegmentBytes::File(file.clone()),
+            walker: Walker::new(tail.seed, tail.start.offset, tail.start.expected),
+            until: good.offset,
+            name: tail.name(),
+        };
+        let (at, before) = (tail.opened.last_recorded_at, tail.opened.predecessor);
+        let stage = self.fresh(tail.number, &head, cursor, at, before, Some(survivors))?;
+        found.segments.pop();
+        self.finish(found, head, tail.number, stage, good.last_recorded_at)
     }
 
     /// Everything is certified and nothing follows: write on in the same segment.

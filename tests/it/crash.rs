@@ -114,7 +114,7 @@ fn step(store: &Store, op: &Op, record: &mut Record) -> Result<()> {
                     Ok(())
                 }
                 Err(error) => {
-                    if matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::Poisoned) {
+                    if is_refusal(&error) {
                         record.batches.pop();
                     } else {
                         assert_eq!(error.kind(), ErrorKind::InDoubt, "{error:?}");
@@ -132,12 +132,16 @@ fn step(store: &Store, op: &Op, record: &mut Record) -> Result<()> {
                 return Ok(());
             }
             record.checkpoints.push(to);
-            match reset {
-                true => store.reset_checkpoint("reader", Position::new(to))?,
-                false => store.save_checkpoint("reader", Position::new(to))?,
+            let saved = match reset {
+                true => store.reset_checkpoint("reader", Position::new(to)),
+                false => store.save_checkpoint("reader", Position::new(to)),
+            };
+            match &saved {
+                Ok(()) => record.checkpoints_acknowledged = record.checkpoints.len(),
+                Err(error) if is_refusal(error) => drop(record.checkpoints.pop()),
+                Err(_) => {}
             }
-            record.checkpoints_acknowledged = record.checkpoints.len();
-            Ok(())
+            saved
         }
         Op::SaveSnapshot(stream) => {
             let Some(head) = store.head(&**stream)? else { return Ok(()) };
@@ -145,12 +149,26 @@ fn step(store: &Store, op: &Op, record: &mut Record) -> Result<()> {
             let known = record.snapshots.entry(stream.clone()).or_default();
             known.0.push(version);
             let data = snapshot_data(stream, version);
-            store.save_snapshot(&**stream, "state", (Version::new(version), 1), data)?;
-            known.1 = known.0.len();
-            Ok(())
+            let saved = store.save_snapshot(&**stream, "state", (Version::new(version), 1), data);
+            match &saved {
+                Ok(()) => known.1 = known.0.len(),
+                Err(error) if is_refusal(error) => drop(known.0.pop()),
+                Err(_) => {}
+            }
+            saved
         }
         Op::Reopen => Ok(()),
     }
+}
+
+/// Nothing was written, and nothing of it may ever turn up.
+fn is_refusal(error: &factlog::Error) -> bool {
+    matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::Poisoned)
+}
+
+/// One more append.
+pub fn append_more(store: &Store, number: u64, record: &mut Record) -> Result<()> {
+    step(store, &Op::Append(vec![("Late".into(), number, 5)], None), record)
 }
 
 fn snapshot_data(stream: &str, version: u64) -> String {
@@ -327,7 +345,8 @@ fn cut_at(ops: &[Op], k: u64, seeds: u64, (seed, depth): (u64, u64)) -> bool {
     crashed
 }
 
-fn script() -> Vec<Op> {
+/// Every kind of step, two rolls, a segment of its own for a large batch, two reopenings.
+pub fn script() -> Vec<Op> {
     let batch = |numbers: &[(&str, u64, usize)]| {
         let events = numbers.iter().map(|(s, n, size)| ((*s).to_owned(), *n, *size));
         Op::Append(events.collect(), None)

@@ -12,5 +12,6 @@
 
 mod basics;
 mod crash;
+mod faults;
 mod recovery;
 mod rig;
