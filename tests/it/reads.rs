@@ -32,3 +32,5 @@ fn a_stream_is_read_up_to_the_highest_version_there_can_be() {
     let read = store.read_stream("A-1").to(Version::new(u64::MAX));
     assert_eq!(read.into_iter().map(Result::unwrap).count(), 2);
 }
+
+/// A segment can fill up with checkpoints and hold no event at all. It has no last time, which
