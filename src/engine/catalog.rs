@@ -183,7 +183,7 @@ impl View {
         Ok(segment.position_of(low).min(self.last.next()))
     }
 
-    /// The first event with this id that satisfies `same`.
+    /// The newest event with this id that satisfies `same`.
     pub(crate) fn event_with_id(
         &self,
         id: &Uuid,
@@ -191,7 +191,7 @@ impl View {
     ) -> Result<Option<RecordedEvent>> {
         for segment in self.segments.iter().rev() {
             let ordinals: Vec<u32> = segment.ask(|index| index.ids(id).collect());
-            for ordinal in ordinals {
+            for ordinal in ordinals.into_iter().rev() {
                 if !self.has(segment.position_of(ordinal)) {
                     continue;
                 }
