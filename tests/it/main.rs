@@ -1,4 +1,5 @@
 //! The integration tests: one binary, a module per behaviour.
 
 mod basics;
+mod model;
 mod reads;
