@@ -3,5 +3,5 @@
 //! Knows: which implementations are used. Does not know: what they guard.
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-pub(crate) use std::sync::{Arc, Weak};

@@ -209,7 +209,9 @@ impl Tree {
         let name = name.trim_end_matches(".rs");
         let root = ["lib", "main"].contains(&name) || folder.ends_with("/bin");
         let flat = ["tests", "benches", "examples", "fuzz/fuzz_targets"].contains(&folder);
-        if root || flat || name == "build" {
+        // In a crate's folder of tests each file is a program of its own, and names what it shares.
+        let crate_tests = folder.starts_with("crates/") && folder.ends_with("/tests");
+        if root || flat || crate_tests || name == "build" {
             return None;
         }
         let tested_only = source.path.ends_with("/tests.rs");

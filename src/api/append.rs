@@ -2,6 +2,7 @@
 //!
 //! Knows: checking and encoding on the caller's thread. Does not know: how batches are committed.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,6 +16,9 @@ use crate::types::{
     BATCH_BYTES_MAX, Durability, Error, Expect, IdScope, NewEvent, Position, Query, Result,
     StreamKey, StreamName,
 };
+
+/// Up to this many streams of a batch are looked through one by one.
+const LOOKED_THROUGH: usize = 16;
 
 /// Events and checks for one atomic commit: all or none; see [`Store::batch`](crate::Store::batch).
 ///
@@ -34,12 +38,14 @@ use crate::types::{
 pub struct BatchBuilder<'a> {
     engine: &'a Arc<Engine>,
     batch: Batch,
+    /// Where each stream is, once there are too many to look through.
+    known: HashMap<StreamName, usize>,
     refused: Option<Error>,
 }
 
 impl<'a> BatchBuilder<'a> {
     pub(super) fn new(engine: &'a Arc<Engine>) -> Self {
-        Self { engine, batch: Batch::default(), refused: None }
+        Self { engine, batch: Batch::default(), known: HashMap::new(), refused: None }
     }
 
     fn and(mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Self {
@@ -126,16 +132,29 @@ impl<'a> BatchBuilder<'a> {
             let text = "streams that begin with $ are the store's own";
             return Err(Error::invalid(text).in_stream(name.as_str()));
         }
-        let known = self.batch.streams.iter().position(|stream| stream.name == *name);
-        let Some(at) = known else {
+        let Some(at) = self.find(name) else {
+            let at = self.batch.streams.len();
             self.batch.streams.push(BatchStream { name: name.clone(), expect, events: 0 });
-            return Ok(self.batch.streams.len() - 1);
+            if at == LOOKED_THROUGH {
+                let all = self.batch.streams.iter().enumerate();
+                self.known = all.map(|(at, stream)| (stream.name.clone(), at)).collect();
+            } else if at > LOOKED_THROUGH {
+                self.known.insert(name.clone(), at);
+            }
+            return Ok(at);
         };
         if expect != Expect::Any {
             let text = "a stream is checked twice in one batch";
             return Err(Error::invalid(text).in_stream(name.as_str()));
         }
         Ok(at)
+    }
+
+    fn find(&self, name: &StreamName) -> Option<usize> {
+        if self.batch.streams.len() > LOOKED_THROUGH {
+            return self.known.get(name).copied();
+        }
+        self.batch.streams.iter().position(|stream| stream.name == *name)
     }
 
     fn event(&mut self, name: &StreamName, stream: usize, event: &NewEvent) -> Result<()> {

@@ -47,7 +47,9 @@ impl Engine {
         self.queue.lead_alone();
         let _lead = Lead::taken(self);
         let mut tail = self.tail.lock();
-        let Some(tail) = tail.as_mut().filter(|_| self.is_poisoned().is_none()) else { return };
+        let sound = self.is_poisoned().is_none();
+        let due = tail.as_mut().filter(|tail| sound && tail.has_unsynced());
+        let Some(tail) = due else { return };
         match tail.sync() {
             Ok(()) => {
                 self.durable_frame.store(tail.durable(), Ordering::Release);
@@ -72,12 +74,12 @@ impl Engine {
 
     /// Closes: commits what waits, marks the end, gives the lock back. The first caller does it.
     pub(crate) fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if self.closing.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         self.queue.close();
-        self.queue.lead_alone();
-        let lead = Lead::taken(self);
+        let lead = self.lead_when_all_is_committed();
+        self.closed.store(true, Ordering::Release);
         let outcome = match self.tail.lock().take() {
             Some(mut tail) if self.poison.lock().is_none() => {
                 tail.close().map_err(|failure| match failure {
@@ -91,6 +93,18 @@ impl Engine {
         self.hand(Job::Stop);
         *self.lock.lock() = None;
         outcome
+    }
+
+    /// Batches that were admitted before the close are committed, also those nobody waits for.
+    fn lead_when_all_is_committed(&self) -> Lead<'_> {
+        loop {
+            self.queue.lead_alone();
+            let lead = Lead::taken(self);
+            if self.queue.is_empty() {
+                return lead;
+            }
+            lead.round();
+        }
     }
 }
 
@@ -107,7 +121,7 @@ pub(crate) fn keep(engine: &Engine, jobs: &Receiver<Job>) {
         Durability::Interval(interval) => Some(interval),
         _ => None,
     };
-    let mut keeper = Keeper { engine, interval, sync_due: None, idle_due: None };
+    let mut keeper = Keeper { engine, interval, rounds: 0, sync_due: None, idle_due: None };
     loop {
         let due = [keeper.sync_due, keeper.idle_due].into_iter().flatten().min();
         let job = match due {
@@ -126,6 +140,8 @@ pub(crate) fn keep(engine: &Engine, jobs: &Receiver<Job>) {
 struct Keeper<'a> {
     engine: &'a Engine,
     interval: Option<Duration>,
+    /// How many groups there were when it last looked.
+    rounds: u64,
     sync_due: Option<Instant>,
     idle_due: Option<Instant>,
 }
@@ -138,12 +154,10 @@ impl Keeper<'_> {
                 self.judge(spares.ensure(number, self.engine.clock.now()));
             }
             Job::Seal(segment, end) => self.engine.make_sidecar(&segment, end),
-            Job::Tend { synced } => {
+            Job::Tend => {
                 let now = monotonic();
                 self.idle_due = Some(now + IDLE);
-                if let Some(interval) = self.interval.filter(|_| !synced) {
-                    self.sync_due.get_or_insert(now + interval);
-                }
+                self.sync_due = self.interval.map(|interval| now + interval);
             }
             Job::Stop => {}
         }
@@ -160,13 +174,32 @@ impl Keeper<'_> {
 
     fn what_is_due(&mut self, now: Instant) {
         if self.sync_due.is_some_and(|due| due <= now) {
-            self.sync_due = None;
+            self.sync_due = self.interval.map(|interval| now + interval);
             self.engine.sync_now();
-            self.idle_due = Some(now + IDLE);
         }
         if self.idle_due.is_some_and(|due| due <= now) {
-            self.idle_due = None;
-            self.engine.sync_live();
+            let rounds = self.engine.rounds.load(Ordering::SeqCst);
+            if std::mem::replace(&mut self.rounds, rounds) != rounds {
+                self.idle_due = Some(now + IDLE);
+                return;
+            }
+            self.rest(rounds);
+        }
+    }
+
+    /// Nothing was committed for a while: everything due is done, and the next commit says so
+    /// again.
+    fn rest(&mut self, rounds: u64) {
+        if self.sync_due.take().is_some() {
+            self.engine.sync_now();
+        }
+        self.engine.sync_live();
+        self.idle_due = None;
+        self.engine.tended.store(false, Ordering::SeqCst);
+        if self.engine.rounds.load(Ordering::SeqCst) != rounds {
+            // A commit came in between and may not have said so.
+            self.engine.tended.store(true, Ordering::SeqCst);
+            self.work(Job::Tend);
         }
     }
 }

@@ -246,11 +246,11 @@ impl<'a> Round<'a> {
 
     /// Everything is written (and synced if asked): visible, then answered.
     fn finish(&mut self) {
-        if !self.changes.is_empty() {
-            if let Err(what) = self.fold() {
-                let cause = Error::new(ErrorKind::InDoubt, format!("cannot index a batch: {what}"));
-                return self.fail(CommitFailure::Fatal(cause));
-            }
+        if !self.changes.is_empty()
+            && let Err(what) = self.fold()
+        {
+            let cause = Error::new(ErrorKind::InDoubt, format!("cannot index a batch: {what}"));
+            return self.fail(CommitFailure::Fatal(cause));
         }
         if self.sync || !self.changes.is_empty() {
             self.publish();
@@ -360,7 +360,10 @@ impl<'a> Round<'a> {
         if self.tail.wants_spare() {
             self.engine.hand(Job::Spare(self.tail.spares(), self.tail.segment() + 1));
         }
-        self.engine.hand(Job::Tend { synced: self.sync });
+        self.engine.rounds.fetch_add(1, Ordering::SeqCst);
+        if !self.engine.tended.swap(true, Ordering::SeqCst) {
+            self.engine.hand(Job::Tend);
+        }
     }
 }
 

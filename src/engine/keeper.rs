@@ -15,8 +15,8 @@ pub(crate) enum Job {
     Spare(Arc<Spares>, u64),
     /// Turn a sealed segment's index into a sidecar.
     Seal(Arc<Segment>, LogEnd),
-    /// Something was committed: sync what is due later.
-    Tend { synced: bool },
+    /// Something was committed after a time of rest: sync what is due later.
+    Tend,
     /// Stop after this.
     Stop,
 }

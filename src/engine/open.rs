@@ -107,7 +107,7 @@ pub(super) fn engine_of(
     report: OpenReport,
 ) -> Engine {
     Engine {
-        queue: Queue::new(parts.settings.limits),
+        queue: Queue::new(parts.settings.limits, parts.settings.background),
         watch: Watch::default(),
         disk: parts.disk,
         clock: parts.clock,
@@ -119,7 +119,10 @@ pub(super) fn engine_of(
         tail: Mutex::new(None),
         durable_frame: AtomicU64::new(0),
         jobs: None,
+        rounds: AtomicU64::new(0),
+        tended: AtomicBool::new(false),
         read_only: false,
+        closing: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         poison: Mutex::new(None),
         lock: Mutex::new(None),

@@ -96,6 +96,8 @@ impl Queued {
 #[derive(Debug)]
 pub(crate) struct Queue {
     limits: Limits,
+    /// The store has a thread that commits what nobody waits for.
+    background: bool,
     state: Mutex<QueueState>,
     room: Condvar,
     work: Condvar,
@@ -116,9 +118,10 @@ pub(crate) enum Turn {
 }
 
 impl Queue {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, background: bool) -> Self {
         Self {
             limits,
+            background,
             state: Mutex::new(QueueState::default()),
             room: Condvar::new(),
             work: Condvar::new(),
@@ -252,7 +255,9 @@ impl Queue {
         let mut state = self.state.lock();
         state.leading = false;
         self.room.notify_all();
-        let handed = state.waiting.front().is_some_and(|next| next.slot.hand_over());
+        // Without a thread of the store's own, somebody who sleeps further back must lead.
+        let asked = if self.background { 1 } else { usize::MAX };
+        let handed = state.waiting.iter().take(asked).any(|next| next.slot.hand_over());
         if !handed && (!state.waiting.is_empty() || state.closed) {
             self.work.notify_one();
         }

@@ -44,7 +44,13 @@ pub(crate) struct Engine {
     /// The newest durable frame.
     pub durable_frame: AtomicU64,
     pub jobs: Option<Sender<Job>>,
+    /// How many groups were committed, for telling whether the store is idle.
+    pub rounds: AtomicU64,
+    /// The keeper knows that something was committed and looks after it.
+    pub tended: AtomicBool,
     pub read_only: bool,
+    /// Somebody is closing; what is in the queue is still committed.
+    pub closing: AtomicBool,
     pub closed: AtomicBool,
     pub poison: Mutex<Option<Error>>,
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,

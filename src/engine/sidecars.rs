@@ -9,7 +9,7 @@ use super::fold::{FoldLimit, fold_segment};
 use super::segment::{Segment, SegmentIndex};
 use crate::disk::{Access, Disk, Mapped};
 use crate::format::{FileName, Purpose, name_of};
-use crate::index::{Binding, SegmentLookup, Sidecar, TailIndex, encode};
+use crate::index::{Binding, Sidecar, TailIndex, encode};
 use crate::log::{LogEnd, SegmentInfo, replace_file};
 use crate::segment::{SegmentBytes, source_of};
 use crate::sync::{Arc, AtomicU64, RwLock};

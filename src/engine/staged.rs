@@ -16,9 +16,6 @@ use crate::format::{Record, decode_event};
 use crate::sync::Arc;
 use crate::types::{EventRef, Position, Query, QueryItem, StreamName, Version};
 
-/// A group of more events does not leave its tables behind, because clearing them costs their size.
-const EVENTS_KEPT: usize = 4096;
-
 /// A checkpoint to be written with a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CheckpointWrite {
@@ -81,21 +78,6 @@ impl Staged {
             checkpoints: HashMap::new(),
             terms: Cell::default(),
         }
-    }
-
-    /// Begins anew on top of what is committed now, after a group succeeded or failed.
-    pub(crate) fn clear(&mut self, known: &dyn Knowledge) {
-        if self.slots.len() > EVENTS_KEPT {
-            *self = Self::new(known);
-            return;
-        }
-        self.last = known.last_position();
-        self.batches.clear();
-        self.slots.clear();
-        self.streams.clear();
-        self.ids.clear();
-        self.checkpoints.clear();
-        self.terms = Cell::default();
     }
 
     /// Adds a batch that was decided to go through, on top of everything added before.

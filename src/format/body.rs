@@ -199,7 +199,6 @@ fn layout(body: &[u8]) -> Option<BodyLayout> {
         id,
         schema_version,
         json,
-        tag_count,
         stream_start,
         stream_end,
         type_end,

@@ -1,4 +1,4 @@
-//! Layer 1.2: the bodies of control records: opening, seal, checkpoint.
+//! Layer 1.3: the bodies of control records: opening, seal, checkpoint.
 //!
 //! Knows: their layout. Does not know: when they are written.
 //!
@@ -12,6 +12,7 @@
 use uuid::Uuid;
 
 use super::bytes::{Put, Take};
+use super::frame::FrameHeader;
 use super::record::{RecordKind, push_record};
 
 /// Where the segment before this one ends.
@@ -40,6 +41,15 @@ impl Opening {
             out.put_u32(0);
             out.put_u64(self.last_recorded_at);
         });
+    }
+
+    /// Whether the frame around it says the same: the one after the predecessor's last.
+    pub(crate) fn agrees_with(&self, segment: u64, frame: &FrameHeader) -> bool {
+        let before = self.predecessor;
+        before.number.checked_add(1) == Some(segment)
+            && before.frame.checked_add(1) == Some(frame.number)
+            && before.chain == frame.chain
+            && (before.frame > 0 || frame.first_position == 1)
     }
 
     pub(crate) fn decode(body: &[u8]) -> Option<Self> {

@@ -102,8 +102,11 @@ impl Head {
             (take.uuid()?, take.u64()?, take.u32()?, take.u32()?);
         let (first_segment, last_segment, durable) = (take.u64()?, take.u64()?, take.u64()?);
         take.u64()?;
+        if count > ANCESTORS_MAX {
+            return None;
+        }
         let mut ancestors = Vec::new();
-        for _ in 0..count.min(ANCESTORS_MAX) {
+        for _ in 0..count {
             ancestors.push(Ancestor { store: take.uuid()?, through: take.u64()? });
         }
         let head = Self {

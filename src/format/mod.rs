@@ -13,21 +13,19 @@ mod record;
 mod scan;
 mod segment;
 
-pub(crate) use body::{EventPart, decode_event, encode_event};
+pub(crate) use body::{decode_event, encode_event};
 pub(crate) use bytes::{Put, Take};
-pub(crate) use checksum::{crc, crc_from, segment_seed};
+pub(crate) use checksum::{crc, segment_seed};
 pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal};
 pub(crate) use frame::{
-    BatchPart, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind, chain_after, patch_header,
-    records_crc,
+    BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,
 };
-pub(crate) use head::{Ancestor, Head};
+pub(crate) use head::Head;
 pub(crate) use keyed::{KEYED_ALIGN, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step};
-pub(crate) use live::{LIVE_BYTES, LIVE_SLOT_BYTES, LiveMark};
+pub(crate) use live::{LIVE_BYTES, LiveMark};
 pub(crate) use names::{FileName, Purpose, name_of};
 pub(crate) use record::{
-    RECORD_ALIGN, RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, padded, patch_record,
-    push_record,
+    RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, patch_record, push_record,
 };
-pub(crate) use scan::{Bad, Expected, Frame, OpenBatch, Source, Step, Walker, find_header};
-pub(crate) use segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES, SegmentHeader};
+pub(crate) use scan::{Bad, Expected, Frame, Source, Step, Walker, find_header};
+pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};

@@ -18,7 +18,7 @@
 //! 40  body, then zeros to a multiple of 8
 //! ```
 
-use super::bytes::{Put, Take};
+use super::bytes::Take;
 use super::checksum::{crc, crc_from};
 
 pub(crate) const RECORD_HEAD_BYTES: usize = 40;
@@ -190,6 +190,7 @@ pub(super) fn set(bytes: &mut [u8], at: usize, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Put;
 
     fn record() -> Vec<u8> {
         let mut out = Vec::new();

@@ -58,7 +58,6 @@ pub(crate) struct Frame<'a> {
     pub offset: u64,
     pub header: FrameHeader,
     pub bytes: &'a [u8],
-    pub chain: u32,
     seed: u32,
 }
 
@@ -109,7 +108,8 @@ pub(crate) struct Walker {
     pub expected: Expected,
     /// The batch whose last frame has not come yet.
     pub open: Option<OpenBatch>,
-    /// Set after a jump over damage: the first frames may be the rest of a batch.
+    /// Set after a jump over damage: the first frames may be the rest of a batch, whose sums nobody
+    /// can check.
     lenient: bool,
 }
 
@@ -157,7 +157,7 @@ impl Walker {
         if !self.continues_batch(&header) {
             return Ok(Step::Bad(Bad::Batch));
         }
-        let frame = Frame { offset: self.offset, header, bytes, chain, seed: self.seed };
+        let frame = Frame { offset: self.offset, header, bytes, seed: self.seed };
         self.offset = frame.end();
         self.expected = Expected {
             number: header.number + 1,
@@ -185,29 +185,32 @@ impl Walker {
     /// Keeps track of batches; answers whether the frame fits. An unfinished batch stays open when
     /// it does not: recovery cuts where the batch began.
     fn continues_batch(&mut self, header: &FrameHeader) -> bool {
-        let lenient = self.lenient;
         if header.kind != FrameKind::Batch {
             let plain = header.part == BatchPart::default() && header.events == 0;
             let counted = header.batch_frames != 0 || header.batch_events != 0;
-            return (self.open.is_none() || lenient) && plain && !counted;
+            let fits = self.open.is_none() && plain && !counted;
+            self.lenient = self.lenient && !fits;
+            return fits;
         }
-        if header.part.first == self.open.is_some() && !lenient {
+        let rest = self.lenient && !header.part.first;
+        if header.part.first == self.open.is_some() && !(rest && self.open.is_none()) {
             return false;
         }
         let (offset, before) = (self.offset, self.expected);
         let fresh = OpenBatch { offset, before, frames: 0, events: 0 };
-        let mut batch = self.open.filter(|_| !header.part.first).unwrap_or(fresh);
+        let mut batch = self.open.unwrap_or(fresh);
         batch.frames += 1;
         batch.events = batch.events.saturating_add(header.events);
         let (frames, events) = match header.part.last {
             true => (batch.frames, batch.events),
             false => (0, 0),
         };
-        if (frames, events) != (header.batch_frames, header.batch_events) && !lenient {
+        let unknown = rest && header.part.last;
+        if (frames, events) != (header.batch_frames, header.batch_events) && !unknown {
             return false;
         }
         self.open = (!header.part.last).then_some(batch);
-        self.lenient = lenient && !header.part.last;
+        self.lenient = rest && !header.part.last;
         true
     }
 }
@@ -271,3 +274,6 @@ pub(crate) fn find_header(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

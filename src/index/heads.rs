@@ -178,19 +178,6 @@ impl Heads {
         Some(())
     }
 
-    /// Makes room for this many more streams, as when opening knows how many there are.
-    pub(crate) fn reserve(&mut self, streams: usize) {
-        let Self { key, names, entries, shards, .. } = self;
-        let rehash = |number: &u32| key.bytes(name_at(entries, names, *number).as_bytes());
-        // Of all, the first shard has 1.5 / 256, the last half of that.
-        let mut share = streams / SHARDS + streams / SHARDS / 2;
-        let step = share / 2 / SHARDS;
-        for shard in shards {
-            shard.reserve(share, rehash);
-            share = share.saturating_sub(step);
-        }
-    }
-
     /// How many streams, deleted ones included.
     pub(crate) fn len(&self) -> u32 {
         self.len

@@ -39,9 +39,6 @@ pub(crate) trait SegmentLookup {
     /// Every stream with events here, in any order.
     fn for_each_stream(&self, f: &mut dyn FnMut(StreamPart<'_>));
 
-    /// Every stream whose name begins with `prefix`, sorted by the bytes of its name.
-    fn for_each_stream_named(&self, prefix: &str, f: &mut dyn FnMut(StreamPart<'_>));
-
     /// The newest checkpoint of every name, sorted by name.
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry));
 }

@@ -27,10 +27,8 @@ mod tests;
 
 pub(crate) use build::encode;
 pub(crate) use heads::{Head, Heads, StreamState};
-pub(crate) use ids::IdCandidates;
 pub(crate) use layout::Binding;
-pub(crate) use lookup::{CheckpointEntry, SegmentLookup, StreamPart, StreamRun};
-pub(crate) use postings::Postings;
+pub(crate) use lookup::{CheckpointEntry, SegmentLookup};
 pub(crate) use sidecar::Sidecar;
 pub(crate) use tail::TailIndex;
 pub(crate) use term::Term;

@@ -123,20 +123,6 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
         let last_ordinal = run.ordinal(count.checked_sub(1)?)?;
         Some(StreamPart { name, first_version: run.first_version(), count, last_ordinal })
     }
-
-    /// The number of the first stream whose name is not below `name`.
-    fn first_named(&self, name: &[u8]) -> usize {
-        let (mut low, mut high) = (0, self.streams());
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.stream_at(middle).is_some_and(|(at, _)| at < name) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
-    }
 }
 
 impl<B: Deref<Target = [u8]>> SegmentLookup for Sidecar<B> {
@@ -199,12 +185,6 @@ impl<B: Deref<Target = [u8]>> SegmentLookup for Sidecar<B> {
 
     fn for_each_stream(&self, f: &mut dyn FnMut(StreamPart<'_>)) {
         (0..self.streams()).filter_map(|number| self.part_at(number)).for_each(f);
-    }
-
-    fn for_each_stream_named(&self, prefix: &str, f: &mut dyn FnMut(StreamPart<'_>)) {
-        let from = self.first_named(prefix.as_bytes());
-        let parts = (from..self.streams()).map_while(|number| self.part_at(number));
-        parts.take_while(|part| part.name.starts_with(prefix)).for_each(f);
     }
 
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry)) {

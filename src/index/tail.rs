@@ -16,7 +16,7 @@ use super::lookup::{CheckpointEntry, SegmentLookup, StreamPart, StreamRun};
 use super::postings::{PostingList, Postings};
 use super::streams::StreamTable;
 use super::term::Term;
-use crate::types::{EventRef, Position, Timestamp, Version};
+use crate::types::{EventRef, Position, Timestamp};
 
 /// No record is at offset 0: a segment begins with its header.
 pub(super) const DAMAGED: u32 = 0;
@@ -170,13 +170,6 @@ impl SegmentLookup for TailIndex {
 
     fn for_each_stream(&self, f: &mut dyn FnMut(StreamPart<'_>)) {
         self.streams.parts().for_each(f);
-    }
-
-    fn for_each_stream_named(&self, prefix: &str, f: &mut dyn FnMut(StreamPart<'_>)) {
-        let named = self.streams.parts().filter(|part| part.name.starts_with(prefix));
-        let mut parts: Vec<_> = named.collect();
-        parts.sort_unstable();
-        parts.into_iter().for_each(f);
     }
 
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry)) {

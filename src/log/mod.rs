@@ -11,13 +11,11 @@ mod tail;
 mod verify;
 
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
-pub(crate) use head::HeadFile;
 pub(crate) use keyed::KeyedFile;
-pub(crate) use live::LiveFile;
 pub(crate) use live::read_live;
 pub(crate) use recover::{Recovered, recover};
-pub(crate) use stage::{BatchBytes, frame_overhead};
-pub(crate) use survey::{LogEnd, SegmentInfo, Survey, TailEnd, find_segment, survey};
-pub(crate) use tail::{CommitFailure, Placed, Runway, Spares, Tail};
+pub(crate) use stage::BatchBytes;
+pub(crate) use survey::{LogEnd, SegmentInfo, Survey, find_segment, survey};
+pub(crate) use tail::{CommitFailure, Runway, Spares, Tail};
 pub(crate) use verify::verify_log;
 pub use verify::{TornTail, VerifyReport};

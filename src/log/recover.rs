@@ -11,7 +11,7 @@ use super::head::HeadFile;
 use super::live::LiveFile;
 use super::stage::{Cursor, Stage};
 use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, TailEnd, survey};
-use super::tail::{Tail, TailStart};
+use super::tail::{COMMIT_BLOCK, Tail, TailStart};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Step, Walker, name_of,
@@ -96,7 +96,7 @@ struct Recovery<'a> {
 impl Recovery<'_> {
     /// There is no segment with an opening frame: the log is empty.
     fn begin(&self, found: Survey, report: &mut OpenReport) -> Result<Recovered> {
-        if found.certified() > 0 {
+        if found.certified_beyond_unopened(&**self.disk)? > 0 {
             let what = "the log's first segment has no opening frame though frames were durable";
             let name = name_of(FileName::Segment(found.head.first_segment));
             return Err(Error::damaged(name, FIRST_FRAME, what).at(Position::new(1)));
@@ -131,7 +131,7 @@ impl Recovery<'_> {
                 "the log contains a frame of a newer format",
             )
             .in_file(name, end.walk.stop)),
-            EndVerdict::Damaged => Err(damaged_end(&found, &end, &name)),
+            EndVerdict::Damaged => Err(damaged_end(&found, &end, tail.number)),
             EndVerdict::Clean => self.continue_here(found, &tail, &end),
             EndVerdict::Rescue | EndVerdict::Torn => {
                 if end.verdict == EndVerdict::Torn {
@@ -295,6 +295,9 @@ impl Recovery<'_> {
         // seen.
         stage.durable = stage.cursor.number - 1;
         stage.control(FrameKind::Mark, &[], last_recorded_at);
+        if self.settings.align_commit {
+            stage.fill_block(COMMIT_BLOCK);
+        }
         flush(&mut stage, &file)?;
         file.sync().map_err(failed("sync", &temporary))?;
         put_in_place(&**self.disk, &temporary, &name_of(FileName::Segment(number)))?;
@@ -401,13 +404,14 @@ fn end_at(place: Place) -> LogEnd {
     }
 }
 
-fn damaged_end(found: &Survey, end: &TailEnd, name: &str) -> Error {
+fn damaged_end(found: &Survey, end: &TailEnd, tail: u64) -> Error {
+    let (name, offset) = end.place(tail);
     let first = end.walk.good.expected.position;
     let text = format!(
         "frame {} does not check though frames up to {} were durable",
         end.walk.stop_number, end.certified
     );
-    let mut error = Error::damaged(name, end.walk.stop, text).at(Position::new(first));
+    let mut error = Error::damaged(name, offset, text).at(Position::new(first));
     if let Some(mark) = found.live.filter(|mark| mark.next_position > first) {
         error = error.through(Position::new(mark.next_position - 1));
     }

@@ -206,3 +206,6 @@ fn split(batch: &BatchBytes<'_>) -> Vec<std::ops::Range<usize>> {
     cuts.push(from..batch.records.len());
     cuts
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use super::head::read_heads;
 use super::live::read_live;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    Expected, FileName, FrameHeader, FrameKind, Head, LiveMark, Opening, SEGMENT_HEADER_BYTES,
-    SegmentHeader, Step, Walker, name_of, segment_seed,
+    Expected, FileName, Frame, FrameHeader, FrameKind, Head, LiveMark, Opening, RecordKind,
+    SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker, name_of, segment_seed,
 };
 use crate::segment::{
     EndFacts, EndVerdict, FileSource, Place, SegmentBytes, TailWalk, WalkEnd, certificates_after,
@@ -172,7 +172,10 @@ fn look_at(disk: &dyn Disk, head: &Head, number: u64) -> Result<Found> {
         Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
         Err(error) => return Ok(Found::Damaged(error)),
     };
-    if header.number != number || header.store != head.origin_of(number) {
+    let agrees = header.number == number
+        && header.store == head.origin_of(number)
+        && header.id_scope == head.id_scope;
+    if !agrees {
         let what = "segment belongs to another place or another store";
         return Ok(Found::Damaged(Error::damaged(name, 0, what)));
     }
@@ -201,7 +204,7 @@ fn look_at_opening(file: Arc<dyn DiskFile>, header: SegmentHeader, name: &str) -
     let mut walker = Walker::new(seed, FIRST_FRAME, expected);
     let opened = match walker.step(&mut source).map_err(unread)? {
         Step::Frame(frame) => {
-            frame.records().next().and_then(|(_, record)| Opening::decode(record.body))
+            sole_opening(&frame).filter(|opened| opened.agrees_with(number, &opening))
         }
         Step::Unsupported => {
             let what = "segment begins with a frame of a newer format";
@@ -216,6 +219,14 @@ fn look_at_opening(file: Arc<dyn DiskFile>, header: SegmentHeader, name: &str) -
     let start = Place { offset: walker.offset, expected: walker.expected, last_recorded_at };
     let info = SegmentInfo { number, seed, header, opening, opened, start, end: None };
     Ok(Found::Opened(Box::new(info)))
+}
+
+/// The opening record of an opening frame, which holds nothing else.
+fn sole_opening(frame: &Frame<'_>) -> Option<Opening> {
+    let mut records = frame.records().map(|(_, record)| record);
+    let first = records.next().filter(|record| record.head.kind == RecordKind::Opening)?;
+    let opened = Opening::decode(first.body)?;
+    records.next().is_none().then_some(opened)
 }
 
 impl Survey {
@@ -309,6 +320,17 @@ impl Survey {
         self.head.durable.max(live).max(openings.unwrap_or(0))
     }
 
+    /// W of a log without a segment in line, with what its unopened segment claims.
+    pub(crate) fn certified_beyond_unopened(&self, disk: &dyn Disk) -> Result<u64> {
+        let Some(file) = self.unopened.filter(|file| !file.blank) else {
+            return Ok(self.certified());
+        };
+        let before =
+            Expected { number: 0, position: 1, chain: 0, epoch_min: 0, epoch_max: self.epoch };
+        let (claim, _) = claims_in(disk, &self.head, file.number, &before)?;
+        Ok(self.certified().max(claim))
+    }
+
     /// Walks the tail and judges its end.
     pub(crate) fn judge_tail(&self, file: &Arc<dyn DiskFile>, disk: &dyn Disk) -> Result<TailEnd> {
         let Some(tail) = self.segments.last() else {
@@ -327,7 +349,7 @@ impl Survey {
         let mut following = 0;
         if used > walk.stop && !sealed {
             let expected = Expected { number: walk.stop_number, ..walk.good.expected };
-            let range = walk.stop + 8..used;
+            let range = walk.stop..used;
             let (claim, found) =
                 certificates_after(&mut *source, range, tail.seed, &expected).map_err(unread)?;
             certified = certified.max(claim);
@@ -335,7 +357,9 @@ impl Survey {
         }
         let next_blank = match self.unopened.filter(|next| next.number == tail.number + 1) {
             Some(next) if !next.blank => {
-                let (claim, found) = claims_of_next(disk, &self.head, next.number, &walk)?;
+                let number = walk.stop_number.saturating_sub(1);
+                let before = Expected { number, ..walk.good.expected };
+                let (claim, found) = claims_in(disk, &self.head, next.number, &before)?;
                 certified = certified.max(claim);
                 following += found;
                 false
@@ -373,19 +397,24 @@ pub(crate) struct TailEnd {
     pub following: u64,
 }
 
-fn claims_of_next(
-    disk: &dyn Disk,
-    head: &Head,
-    number: u64,
-    walk: &TailWalk,
-) -> Result<(u64, u64)> {
+impl TailEnd {
+    /// The file and the offset of the first bad frame: behind a seal that is the next opening.
+    pub(crate) fn place(&self, tail: u64) -> (String, u64) {
+        match self.sealed {
+            true => (name_of(FileName::Segment(tail + 1)), FIRST_FRAME),
+            false => (name_of(FileName::Segment(tail)), self.walk.stop),
+        }
+    }
+}
+
+/// What the headers in a whole segment claim that check and come after the frame `before`.
+fn claims_in(disk: &dyn Disk, head: &Head, number: u64, before: &Expected) -> Result<(u64, u64)> {
     let name = name_of(FileName::Segment(number));
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let end = file.size().map_err(failed("read", &name))?;
     let seed = segment_seed(head.origin_of(number), number);
     let mut source = FileSource::new(file, u64::MAX);
-    let before = Expected { number: walk.stop_number.saturating_sub(1), ..walk.good.expected };
-    certificates_after(&mut source, FIRST_FRAME..end, seed, &before).map_err(failed("read", &name))
+    certificates_after(&mut source, FIRST_FRAME..end, seed, before).map_err(failed("read", &name))
 }
 
 pub(crate) fn damage_error(damage: &Damage) -> Error {

@@ -14,6 +14,7 @@ use crate::format::{
 };
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::types::{Error, ErrorKind, EventRef, IdScope, Result};
+use uuid::Uuid;
 
 /// Room kept at the end of a segment for its seal and for the mark of a close.
 const CLOSING_BYTES: u64 = 512;
@@ -21,7 +22,7 @@ const CLOSING_BYTES: u64 = 512;
 const PREPARE_LEAST: u64 = 1 << 20;
 const PREPARE_MOST: u64 = 8 << 20;
 /// A commit block under `Options::align_commit`.
-const COMMIT_BLOCK: u64 = 4096;
+pub(crate) const COMMIT_BLOCK: u64 = 4096;
 
 /// Why a group could not be made durable.
 #[derive(Debug)]
@@ -162,8 +163,11 @@ pub(crate) struct TailStart {
 pub(crate) struct Tail {
     disk: Arc<dyn Disk>,
     head: Arc<HeadFile>,
+    store: Uuid,
     live: LiveFile,
     spares: Arc<Spares>,
+    /// The next segment was asked for already.
+    spare_wanted: bool,
     file: Arc<dyn DiskFile>,
     runway: Arc<Runway>,
     stage: Stage,
@@ -180,13 +184,6 @@ pub(crate) struct Tail {
     align: bool,
 }
 
-/// Where a staged batch came to lie.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Placed {
-    pub first_position: u64,
-    pub last_frame: u64,
-}
-
 impl Tail {
     pub(crate) fn open(start: TailStart) -> Result<Self> {
         let name = name_of(FileName::Segment(start.number));
@@ -196,11 +193,14 @@ impl Tail {
         let last = start.head.get().last_segment;
         let spares =
             Spares::new(start.disk.clone(), start.head.clone(), spare_size, last.max(start.number));
-        let seed = segment_seed(start.head.get().store, start.number);
+        let store = start.head.get().store;
+        let seed = segment_seed(store, start.number);
         Ok(Self {
             runway: Arc::new(Runway::new(name, start.capacity, ready)),
             stage: Stage::new(seed, start.epoch, start.durable, start.cursor),
             spares: Arc::new(spares),
+            store,
+            spare_wanted: false,
             disk: start.disk,
             head: start.head,
             live: start.live,
@@ -228,10 +228,6 @@ impl Tail {
 
     pub(crate) fn id_scope(&self) -> IdScope {
         self.head.get().id_scope
-    }
-
-    pub(crate) fn file(&self) -> Arc<dyn DiskFile> {
-        self.file.clone()
     }
 
     pub(crate) fn live_handle(&self) -> Arc<dyn DiskFile> {
@@ -274,9 +270,12 @@ impl Tail {
         self.last_recorded_at
     }
 
-    /// Whether more than half of the segment is used, so that the next should be prepared.
-    pub(crate) fn wants_spare(&self) -> bool {
-        self.written.offset > self.capacity / 2
+    /// Whether more than half of the segment is used, so that the next should be prepared; says so
+    /// once per segment.
+    pub(crate) fn wants_spare(&mut self) -> bool {
+        let wants = !self.spare_wanted && self.written.offset > self.capacity / 2;
+        self.spare_wanted |= wants;
+        wants
     }
 
     /// Whether a batch with so many bytes of records goes into this segment after what is staged.
@@ -293,7 +292,7 @@ impl Tail {
 
     /// Begins a group: nothing is staged.
     pub(crate) fn begin(&mut self) {
-        let seed = segment_seed(self.head.get().store, self.number);
+        let seed = segment_seed(self.store, self.number);
         self.stage.restart(seed, self.durable, self.written);
     }
 
@@ -301,10 +300,8 @@ impl Tail {
         !self.stage.buffer.is_empty()
     }
 
-    pub(crate) fn stage_batch(&mut self, batch: &BatchBytes<'_>, placed: &mut Vec<u32>) -> Placed {
-        let first_position = self.stage.cursor.position;
+    pub(crate) fn stage_batch(&mut self, batch: &BatchBytes<'_>, placed: &mut Vec<u32>) {
         self.stage.batch(batch, placed);
-        Placed { first_position, last_frame: self.stage.cursor.number - 1 }
     }
 
     pub(crate) fn staged_event(&self, offset: u32) -> Option<EventRef<'_>> {
@@ -313,11 +310,15 @@ impl Tail {
 
     /// Writes what is staged, in one piece.
     pub(crate) fn write(&mut self) -> Result<(), CommitFailure> {
+        if self.align && !self.stage.buffer.is_empty() {
+            self.stage.fill_block(COMMIT_BLOCK);
+        }
+        self.write_bare()
+    }
+
+    fn write_bare(&mut self) -> Result<(), CommitFailure> {
         if self.stage.buffer.is_empty() {
             return Ok(());
-        }
-        if self.align {
-            self.stage.fill_block(COMMIT_BLOCK);
         }
         self.runway.claim(self.stage.cursor.offset);
         if let Err(error) = self.file.write_at(&self.stage.buffer, self.stage.base) {
@@ -356,7 +357,7 @@ impl Tail {
     /// Tells followers and a later recovery how far the log is durable.
     pub(crate) fn mark_live(&mut self) -> Result<()> {
         self.live.write(LiveMark {
-            store: self.head.get().store,
+            store: self.store,
             epoch: self.epoch,
             sequence: 0,
             frame: self.durable,
@@ -378,7 +379,8 @@ impl Tail {
         if !self.sealed {
             let events = self.written.position - self.first_position;
             self.stage.seal(Seal { events, last_recorded_at: self.last_recorded_at });
-            self.write()?;
+            // Nothing follows a seal, so it needs no block of its own.
+            self.write_bare()?;
             self.sync()?;
             self.sealed = true;
         }
@@ -406,6 +408,7 @@ impl Tail {
         self.file = file;
         self.runway = Arc::new(Runway::new(name, self.capacity, ready));
         self.number += 1;
+        self.spare_wanted = false;
         self.sealed = false;
         self.first_position = end.next_position;
         self.written.offset = FIRST_FRAME;

@@ -4,10 +4,10 @@
 //! runs beside a writer: what that one has not made durable is not judged.
 
 use super::files::failed;
-use super::survey::{SegmentInfo, Survey, survey};
+use super::survey::{FIRST_FRAME, SegmentInfo, Survey, survey};
 use crate::disk::{Access, Disk};
-use crate::format::{Step, Walker, find_header};
-use crate::segment::{EndVerdict, FileSource};
+use crate::format::{FileName, Frame, FrameKind, RecordKind, Seal, Step, Walker, name_of};
+use crate::segment::{EndVerdict, FileSource, later_header};
 use crate::types::{Damage, Error, ErrorKind, Position, Result};
 
 /// Bytes at the end of the log that belong to no acknowledged batch.
@@ -53,15 +53,14 @@ pub(crate) fn verify_log(disk: &dyn Disk, progress: Progress<'_>) -> Result<Veri
         segments: found.segments.len() as u64,
         ..VerifyReport::default()
     };
-    let total: u64 =
-        found.segments.iter().filter_map(|segment| segment.end.map(|e| e.offset)).sum();
+    let sealed = |segment: &SegmentInfo| segment.end.map_or(0, |end| end.offset);
+    let mut total: u64 = found.segments.iter().map(sealed).sum();
+    total += found.segments.last().map_or(Ok(0), |tail| tail_bytes(disk, tail))?;
     let mut done = 0;
-    for segment in &found.segments {
-        if segment.end.is_some() {
-            verify_sealed(disk, segment, &mut report)?;
-            done += segment.end.map_or(0, |end| end.offset);
-            progress(done, total);
-        }
+    for segment in found.segments.iter().filter(|segment| segment.end.is_some()) {
+        verify_sealed(disk, segment, found.epoch, &mut report)?;
+        done += sealed(segment);
+        progress(done, total);
     }
     verify_tail(disk, &found, &mut report)?;
     progress(total, total);
@@ -69,13 +68,24 @@ pub(crate) fn verify_log(disk: &dyn Disk, progress: Progress<'_>) -> Result<Veri
     Ok(report)
 }
 
-fn verify_sealed(disk: &dyn Disk, segment: &SegmentInfo, report: &mut VerifyReport) -> Result<()> {
+fn tail_bytes(disk: &dyn Disk, tail: &SegmentInfo) -> Result<u64> {
+    let name = tail.name();
+    let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
+    file.size().map_err(failed("read", &name))
+}
+
+fn verify_sealed(
+    disk: &dyn Disk,
+    segment: &SegmentInfo,
+    epoch: u32,
+    report: &mut VerifyReport,
+) -> Result<()> {
     let Some(end) = segment.end else { return Ok(()) };
     let name = segment.name();
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let mut source = FileSource::new(file, end.offset);
     let mut start = segment.start;
-    start.expected.epoch_max = u32::MAX;
+    start.expected.epoch_max = epoch;
     let mut walker = Walker::new(segment.seed, start.offset, start.expected);
     report.frames += 1;
     while walker.offset < end.offset {
@@ -84,6 +94,10 @@ fn verify_sealed(disk: &dyn Disk, segment: &SegmentInfo, report: &mut VerifyRepo
             Step::Frame(frame) => {
                 report.frames += 1;
                 report.events += u64::from(frame.header.events);
+                let events = walker.expected.position - segment.first_position();
+                if frame.header.kind == FrameKind::Seal && !seal_is_true(&frame, events) {
+                    push_damage(report, &name, frame.offset, "seal says something else");
+                }
                 continue;
             }
             Step::Unsupported => {
@@ -94,7 +108,8 @@ fn verify_sealed(disk: &dyn Disk, segment: &SegmentInfo, report: &mut VerifyRepo
         };
         let (from, first) = (walker.offset, walker.expected.position);
         let range = from + 8..end.offset;
-        let next = find_header(&mut source, range, segment.seed).map_err(failed("read", &name))?;
+        let next = later_header(&mut source, range, segment.seed, &walker.expected)
+            .map_err(failed("read", &name))?;
         let following = next.map_or(end.next_position, |(_, header)| header.first_position);
         let last = following.max(first).saturating_sub(1);
         let known = first <= last;
@@ -120,6 +135,14 @@ fn verify_sealed(disk: &dyn Disk, segment: &SegmentInfo, report: &mut VerifyRepo
     Ok(())
 }
 
+/// Whether a seal frame holds one seal record and nothing else, with the segment's count of events.
+fn seal_is_true(frame: &Frame<'_>, events: u64) -> bool {
+    let mut records = frame.records().map(|(_, record)| record);
+    let first = records.next().filter(|record| record.head.kind == RecordKind::Seal);
+    let seal = first.and_then(|record| Seal::decode(record.body));
+    seal.is_some_and(|seal| seal.events == events) && records.next().is_none()
+}
+
 fn push_damage(report: &mut VerifyReport, file: &str, offset: u64, what: &str) {
     report.damage.push(Damage {
         file: file.into(),
@@ -132,13 +155,9 @@ fn push_damage(report: &mut VerifyReport, file: &str, offset: u64, what: &str) {
 
 fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Result<()> {
     let Some(tail) = found.segments.last() else {
-        if found.certified() > 0 && report.damage.is_empty() {
-            push_damage(
-                report,
-                "",
-                0,
-                "no segment has an opening frame though frames were durable",
-            );
+        if found.certified_beyond_unopened(disk)? > 0 && report.damage.is_empty() {
+            let name = name_of(FileName::Segment(found.head.first_segment));
+            push_damage(report, &name, FIRST_FRAME, "segment has no opening frame");
         }
         return Ok(());
     };
@@ -161,9 +180,10 @@ fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Re
         EndVerdict::Damaged => {
             let last = found.live.map_or(0, |mark| mark.next_position.saturating_sub(1));
             let first = good.expected.position;
+            let (file, offset) = end.place(tail.number);
             report.damage.push(Damage {
-                file: name,
-                offset: end.walk.stop,
+                file,
+                offset,
                 first_position: Some(Position::new(first)),
                 last_position: Some(Position::new(last.max(first))),
                 what: format!(

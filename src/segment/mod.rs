@@ -4,6 +4,8 @@ mod bytes;
 mod verdict;
 mod walk;
 
-pub(crate) use bytes::{FileSource, SegmentBytes, WINDOW_BYTES, read_event, source_of};
+pub(crate) use bytes::{FileSource, SegmentBytes, read_event, source_of};
 pub(crate) use verdict::{EndFacts, EndVerdict, judge_end};
-pub(crate) use walk::{Place, TailWalk, WalkEnd, certificates_after, last_used_byte, walk_tail};
+pub(crate) use walk::{
+    Place, TailWalk, WalkEnd, certificates_after, last_used_byte, later_header, walk_tail,
+};

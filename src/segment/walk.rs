@@ -43,7 +43,7 @@ pub(crate) struct TailWalk {
     pub end: WalkEnd,
     /// The first frame of an unfinished batch.
     pub open_batch: Option<u64>,
-    /// The kind of the last good frame.
+    /// The kind of the last good frame that is not skipped.
     pub last_kind: FrameKind,
     pub frames: u64,
 }
@@ -91,7 +91,9 @@ pub(crate) fn walk_tail(source: &mut dyn Source, seed: u32, start: Place) -> io:
         walk.frames += 1;
         walk.certified = walk.certified.max(durable);
         if walker.open.is_none() {
-            walk.last_kind = kind;
+            if !matches!(kind, FrameKind::Skipped(_)) {
+                walk.last_kind = kind;
+            }
             let offset = walker.offset;
             walk.good = Place { offset, expected: walker.expected, last_recorded_at: latest };
             walk.boundaries.push_back(walk.good);
@@ -123,19 +125,32 @@ pub(crate) fn certificates_after(
     expected: &Expected,
 ) -> io::Result<(u64, u64)> {
     let (mut certified, mut found, mut at) = (0, 0, range.start);
-    let could_be = |header: &FrameHeader| {
-        header.number > expected.number
-            && header.epoch <= expected.epoch_max
-            && header.durable < header.number
-    };
-    while let Some((offset, header)) = find_header(source, at..range.end, seed)? {
-        if could_be(&header) {
-            certified = certified.max(header.durable);
-            found += 1;
-        }
+    while let Some((offset, header)) = later_header(source, at..range.end, seed, expected)? {
+        certified = certified.max(header.durable);
+        found += 1;
         at = offset + 8;
     }
     Ok((certified, found))
+}
+
+/// The next header that checks and could be of this log, after the frame `expected`.
+pub(crate) fn later_header(
+    source: &mut dyn Source,
+    range: Range<u64>,
+    seed: u32,
+    expected: &Expected,
+) -> io::Result<Option<(u64, FrameHeader)>> {
+    let mut at = range.start;
+    while let Some((offset, header)) = find_header(source, at..range.end, seed)? {
+        let could_be = header.number > expected.number
+            && header.epoch <= expected.epoch_max
+            && header.durable < header.number;
+        if could_be {
+            return Ok(Some((offset, header)));
+        }
+        at = offset + 8;
+    }
+    Ok(None)
 }
 
 /// The offset after the last byte at or beyond `from` that is not zero; `from` when all are.
@@ -154,4 +169,4 @@ pub(crate) fn last_used_byte(source: &mut dyn Source, from: u64) -> io::Result<u
     }
 }
 
-const _: () = assert!(SEGMENT_HEADER_BYTES % 8 == 0);
+const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(8));

@@ -20,12 +20,12 @@ pub use position::{Position, Timestamp, Version};
 pub use query::{Query, QueryItem};
 pub use recorded::{EventRef, RecordedEvent, Tags};
 pub use report::{Damage, IndexOrigin, OpenReport, SetAside, SidecarRebuilt};
-pub use settings::{Durability, IdScope, RecoveryPolicy, Settings};
+pub use settings::{Durability, IdScope, Settings};
 pub use stream::{StreamKey, StreamName};
 
 pub(crate) use limits::{
-    BATCH_BYTES_MAX, EVENT_DATA_CEILING, EVENT_TYPE_MAX, METADATA_MAX, NAME_MAX, STREAM_NAME_MAX,
-    SUBJECT_MAX, TAG_MAX, TAGS_MAX,
+    BATCH_BYTES_MAX, EVENT_TYPE_MAX, METADATA_MAX, NAME_MAX, STREAM_NAME_MAX, SUBJECT_MAX, TAG_MAX,
+    TAGS_MAX,
 };
 pub(crate) use recorded::BodyLayout;
 pub(crate) use stream::category;

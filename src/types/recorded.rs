@@ -22,7 +22,6 @@ pub(crate) struct BodyLayout {
     pub id: Uuid,
     pub schema_version: u16,
     pub json: bool,
-    pub tag_count: u8,
     pub stream_end: u32,
     pub type_end: u32,
     pub tags_end: u32,

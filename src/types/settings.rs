@@ -43,21 +43,11 @@ pub enum IdScope {
     Stream,
 }
 
-/// What opening for writing does about damage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum RecoveryPolicy {
-    /// It refuses; `open_read_only` works around the damage and reports it.
-    #[default]
-    Refuse,
-}
-
 /// Everything a store is opened with.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub(crate) durability: Durability,
     pub(crate) id_scope: IdScope,
-    pub(crate) recovery: RecoveryPolicy,
     pub(crate) limits: Limits,
     pub(crate) segment_bytes: u64,
     pub(crate) rebuild_index: bool,
@@ -72,7 +62,6 @@ impl Default for Settings {
         Self {
             durability: Durability::Sync,
             id_scope: IdScope::Store,
-            recovery: RecoveryPolicy::Refuse,
             limits: Limits::default(),
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             rebuild_index: false,

@@ -1,2 +1,46 @@
-//! The factlog command.
-fn main() {}
+//! The `factlog` command: look into, follow, import, export and verify factlog stores.
+//!
+//! Knows: which verb was asked for and how the process ends. Does not know: what a verb does
+//! (`verbs/`), what a line looks like (`exchange`), which code an error has (`exit`).
+
+mod args;
+mod demo;
+mod exchange;
+mod exit;
+mod interrupt;
+mod lines;
+mod output;
+mod select;
+mod times;
+mod verbs;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Verb};
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    interrupt::arm();
+    exit::end(run(&cli))
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    let Some(verb) = &cli.verb else { return demo::run(global, &demo::DemoArgs::default()) };
+    match verb {
+        Verb::Demo(args) => demo::run(global, args),
+        Verb::Append(args) => verbs::append::run(global, args),
+        Verb::Read(args) => verbs::read::run(global, args),
+        Verb::Tail(args) => verbs::tail::run(global, args),
+        Verb::Streams(args) => verbs::streams::run(global, args),
+        Verb::Info(args) => verbs::info::run(global, args),
+        Verb::Import(args) => verbs::import::run(global, args),
+        Verb::Export(args) => verbs::export::run(global, args),
+        Verb::Verify(args) => verbs::verify::run(global, args),
+        Verb::DemoWriter(args) => demo::writer::run(global, args),
+    }
+}

@@ -1,0 +1,161 @@
+//! The command line: verbs, and the options that every verb has.
+//!
+//! Knows: names, help texts, where the store's directory comes from. Does not know: stores; each
+//! verb's own options stand beside the verb.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ColorChoice, Parser, Subcommand};
+
+use crate::demo::{DemoArgs, writer::WriterArgs};
+use crate::exit::Failure;
+use crate::verbs::append::AppendArgs;
+use crate::verbs::export::ExportArgs;
+use crate::verbs::import::ImportArgs;
+use crate::verbs::info::InfoArgs;
+use crate::verbs::read::ReadArgs;
+use crate::verbs::streams::StreamsArgs;
+use crate::verbs::tail::TailArgs;
+use crate::verbs::verify::VerifyArgs;
+
+/// The environment variable that names the store's directory when `--dir` does not.
+pub const DIR_VARIABLE: &str = "FACTLOG_DIR";
+
+const LONG_ABOUT: &str = "\
+Look into, follow, import, export and verify factlog stores: append-only, crash-safe event stores
+in a directory. Without a verb it runs a guided demo in a temporary directory.
+
+Data go to standard output, progress and messages to standard error. Reading verbs never write and
+work while another process is writing.";
+
+const AFTER: &str = "\
+The exchange format (append, read, tail, import, export) is one JSON object a line:
+  stream, type, id, time, data | data_base64, metadata | metadata_base64, tags, schema_version
+and on the way out also version, position and recorded_at. JSON is kept byte for byte.
+
+Exit codes:
+  0 ok               3 conflict      6 import refused lines          12 incompatible format
+  1 unexpected       4 not found    10 verify found a torn tail     130 interrupted
+  2 usage            5 locked       11 corruption
+
+Examples:
+  factlog append Order-42 --type OrderPlaced --data '{\"total\":42}' --dir shop
+  factlog read Order-42 --dir shop
+  factlog tail -f --dir shop
+  FACTLOG_DIR=shop factlog export | gzip > shop.ndjson.gz
+  factlog import shop.ndjson.gz --dir copy";
+
+/// What was asked for.
+#[derive(Debug, Parser)]
+#[command(name = "factlog", version, long_about = LONG_ABOUT)]
+#[command(about = "Look into, follow, import, export and verify factlog stores")]
+#[command(after_help = AFTER, disable_help_subcommand = true, color = ColorChoice::Auto)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// Options of every verb, before or after it.
+#[derive(Debug, Default, Args)]
+pub struct Global {
+    /// The store's directory [or in the environment: FACTLOG_DIR]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    pub dir: Option<PathBuf>,
+    /// No progress and no messages, except errors
+    #[arg(long, short, global = true, help_heading = "Everywhere")]
+    pub quiet: bool,
+    /// Colour in tables
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Everywhere")]
+    pub color: Colour,
+}
+
+impl Global {
+    /// The store's directory.
+    ///
+    /// # Errors
+    /// Usage, when neither the option nor the environment names one.
+    pub fn dir(&self) -> Result<PathBuf, Failure> {
+        self.dir_or(std::env::var_os(DIR_VARIABLE).map(PathBuf::from))
+    }
+
+    fn dir_or(&self, environment: Option<PathBuf>) -> Result<PathBuf, Failure> {
+        let named = |dir: &Path| !dir.as_os_str().is_empty();
+        let dir = self.dir.clone().or(environment).filter(|dir| named(dir));
+        dir.ok_or_else(|| {
+            Failure::Usage(format!("which store? Give --dir DIR, or set {DIR_VARIABLE}"))
+        })
+    }
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// See it work: a guided demo in a temporary directory, with this disk's own figures
+    Demo(DemoArgs),
+    /// Append one event, or one for each line of standard input
+    Append(AppendArgs),
+    /// Print the events of a stream, a category or the whole store
+    Read(ReadArgs),
+    /// Print the newest events, and follow with -f
+    Tail(TailArgs),
+    /// List streams, or categories
+    Streams(StreamsArgs),
+    /// One screen about a store
+    Info(InfoArgs),
+    /// Store the events of an NDJSON file (also gzip) or of standard input
+    Import(ImportArgs),
+    /// Print every event in the order of positions, ready to be imported again
+    Export(ExportArgs),
+    /// Check every byte of a store; writes nothing
+    Verify(VerifyArgs),
+    #[command(hide = true)]
+    DemoWriter(WriterArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_directory_is_named_before_or_after_the_verb() {
+        for line in [["factlog", "--dir", "d", "info"], ["factlog", "info", "--dir", "d"]] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.global.dir, Some(PathBuf::from("d")), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_option_counts_over_the_environment_and_nothing_is_usage() {
+        let given = Global { dir: Some("a".into()), ..Global::default() };
+        assert_eq!(given.dir_or(Some("b".into())).unwrap(), PathBuf::from("a"));
+        assert_eq!(Global::default().dir_or(Some("b".into())).unwrap(), PathBuf::from("b"));
+        for nothing in [None, Some(PathBuf::new())] {
+            assert!(matches!(Global::default().dir_or(nothing), Err(Failure::Usage(_))));
+        }
+    }
+
+    #[test]
+    fn no_verb_takes_a_positional_directory() {
+        assert!(Cli::try_parse_from(["factlog", "info", "some-dir"]).is_err());
+        assert!(Cli::try_parse_from(["factlog", "verify", "some-dir"]).is_err());
+        assert!(Cli::try_parse_from(["factlog", "export", "some-dir"]).is_err());
+    }
+}

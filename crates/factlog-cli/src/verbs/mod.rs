@@ -1,0 +1,54 @@
+//! The verbs, one file each, and what the writing ones share.
+//!
+//! Knows: how a store is opened for writing. Does not know: what is written.
+
+pub mod append;
+pub mod export;
+pub mod import;
+pub mod info;
+pub mod read;
+pub mod streams;
+pub mod tail;
+pub mod verify;
+
+use factlog::{ErrorKind, Store};
+
+use crate::args::Global;
+use crate::exit::Failure;
+use crate::output::Messages;
+
+/// Whatever a store can hold, the command can append: what was exported must be importable.
+const EVENT_DATA_MAX: usize = 64 << 20;
+
+/// Opens the store for writing; says when it is new, or when it had to be put in order.
+fn open_to_write(global: &Global, messages: &Messages) -> Result<Store, Failure> {
+    let dir = global.dir()?;
+    let store = Store::options().event_data_max(EVENT_DATA_MAX).open(&dir)?;
+    let report = store.open_report();
+    if report.created {
+        messages.say(format!("created a store in {}", dir.display()));
+    }
+    for aside in &report.set_aside {
+        messages.say(format!(
+            "an unfinished append of {} bytes was set aside; they are kept in {}",
+            aside.bytes, aside.kept_in
+        ));
+    }
+    for note in &report.notes {
+        messages.say(format!("note: {note}"));
+    }
+    Ok(store)
+}
+
+/// Whether an error is about the events offered, so that others can still be stored.
+fn is_about_events(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Invalid
+            | ErrorKind::Conflict
+            | ErrorKind::IdConflict
+            | ErrorKind::DuplicateIdInBatch
+            | ErrorKind::AlreadyExists
+            | ErrorKind::Deleted
+    )
+}
