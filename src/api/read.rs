@@ -117,13 +117,14 @@ impl Read {
     /// `Invalid`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.
     pub fn for_each(self, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<()>) -> Result<()> {
         let mut events = Events::over(self)?;
-        while let Some((segment, ordinal)) = events.walk.next() {
+        while events.left > 0 {
+            let Some((segment, ordinal)) = events.walk.next() else { break };
             let event = events.reader.read(&segment, ordinal)?;
             if !events.wants.takes(&event) {
                 continue;
             }
             events.left -= 1;
-            if visit(event).is_break() || events.left == 0 {
+            if visit(event).is_break() {
                 break;
             }
         }

@@ -160,9 +160,16 @@ impl View {
     /// The first position whose event was recorded at `time` or later; the one after the last when
     /// there is none. Times never decrease with the position.
     pub(crate) fn first_recorded_at_or_after(&self, time: Timestamp) -> Result<Position> {
-        let past = |segment: &Arc<Segment>| segment.ask(|index| index.last_recorded_at()) < time;
+        // A segment may have no events (checkpoints alone fill one): ask the one that has its
+        // first position.
+        let asked = |segment: &Arc<Segment>| Some(self.place(segment.first_position)?.0);
+        let past = |segment: &Arc<Segment>| {
+            segment.first_position <= self.last
+                && asked(segment).is_some_and(|s| s.ask(|index| index.last_recorded_at()) < time)
+        };
         let at = self.segments.partition_point(past);
-        let Some(segment) = self.segments.get(at) else { return Ok(self.last.next()) };
+        let found = self.segments.get(at).filter(|segment| segment.first_position <= self.last);
+        let Some(segment) = found.and_then(asked) else { return Ok(self.last.next()) };
         let mut reader = EventReader::default();
         let (mut low, mut high) = (0, segment.ask(|index| index.events()));
         while low < high {
@@ -176,7 +183,7 @@ impl View {
         Ok(segment.position_of(low).min(self.last.next()))
     }
 
-    /// The first event with this id that satisfies `same`.
+    /// The newest event with this id that satisfies `same`.
     pub(crate) fn event_with_id(
         &self,
         id: &Uuid,
@@ -184,7 +191,7 @@ impl View {
     ) -> Result<Option<RecordedEvent>> {
         for segment in self.segments.iter().rev() {
             let ordinals: Vec<u32> = segment.ask(|index| index.ids(id).collect());
-            for ordinal in ordinals {
+            for ordinal in ordinals.into_iter().rev() {
                 if !self.has(segment.position_of(ordinal)) {
                     continue;
                 }

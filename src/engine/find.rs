@@ -94,7 +94,7 @@ fn stream_run(
     let Some(run) = index.stream(name) else { return Vec::new() };
     let first = run.first_version().get();
     let skip = u32::try_from(from.get().saturating_sub(first)).unwrap_or(u32::MAX);
-    let end = u32::try_from((to.get() + 1).saturating_sub(first)).unwrap_or(u32::MAX);
+    let end = u32::try_from(to.next().get().saturating_sub(first)).unwrap_or(u32::MAX);
     (skip..end.min(run.len()))
         .filter_map(|at| run.ordinal(at))
         .filter(|ordinal| range.contains(ordinal))

@@ -13,5 +13,7 @@
 mod basics;
 mod crash;
 mod faults;
+mod model;
+mod reads;
 mod recovery;
 mod rig;

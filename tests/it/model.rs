@@ -1,0 +1,212 @@
+//! Random programs over a store and over a plain list; every answer and every read must agree.
+
+#[path = "model/compare.rs"]
+mod compare;
+#[path = "model/plain.rs"]
+mod plain;
+#[path = "model/program.rs"]
+mod program;
+
+use std::sync::Arc;
+
+use factlog::disk::{Disk, MemDisk, RealDisk};
+use factlog::{
+    Appended, ErrorKind, IdScope, ManualClock, Options, Position, Result, Store, Version,
+};
+
+use plain::{Part, Plain, answer, refusal};
+use program::{Dice, Reopen, Step};
+
+/// Where the store of a case lives.
+struct Place {
+    disk: Arc<dyn Disk>,
+    clock: Arc<ManualClock>,
+    scope: IdScope,
+    background: bool,
+    _held: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    fn of(dice: &mut Dice) -> Self {
+        let held = dice.chance(2).then(|| tempfile::tempdir().unwrap());
+        let disk: Arc<dyn Disk> = match &held {
+            Some(dir) => Arc::new(RealDisk::new(dir.path())),
+            None => Arc::new(MemDisk::new()),
+        };
+        let scope = if dice.chance(3) { IdScope::Stream } else { IdScope::Store };
+        let clock = Arc::new(ManualClock::at(1_000));
+        Self { disk, clock, scope, background: !dice.chance(3), _held: held }
+    }
+
+    fn options(&self) -> Options {
+        Store::options()
+            .segment_bytes(16 << 10)
+            .id_scope(self.scope)
+            .background_threads(self.background)
+            .clock(self.clock.clone())
+    }
+
+    fn open(&self, how: Reopen) -> Store {
+        let options = self.options().map_segments(how.map).rebuild_index(how.rebuild);
+        options.open_on(self.disk.clone()).unwrap()
+    }
+
+    fn lose_sidecars(&self) {
+        for name in self.disk.list().unwrap().iter().filter(|name| name.ends_with(".idx")) {
+            self.disk.remove(name).unwrap();
+        }
+    }
+}
+
+fn commit(store: &Store, parts: &[Part]) -> Result<Appended> {
+    let mut batch = store.batch();
+    for part in parts {
+        batch = match part {
+            Part::Append(stream, expect, facts) => {
+                batch.append(*stream, *expect, facts.iter().map(plain::Fact::event))
+            }
+            Part::Check(stream, expect) => batch.check(*stream, *expect),
+            Part::Condition(ask, after) => batch.condition(ask.query(), Position::new(*after)),
+            Part::FailsIfExists(ask) => batch.fails_if_exists(ask.query()),
+            Part::Checkpoint(name, position) => batch.checkpoint(*name, Position::new(*position)),
+        };
+    }
+    batch.commit()
+}
+
+/// A store and the list it is compared with.
+struct Case {
+    dice: Dice,
+    place: Place,
+    clock: u64,
+    store: Option<Store>,
+    plain: Plain,
+    sent: Vec<Vec<Part>>,
+}
+
+impl Case {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let place = Place::of(&mut dice);
+        let how = Reopen { close: true, map: dice.chance(2), rebuild: false, lose_sidecars: false };
+        let store = Some(place.open(how));
+        let ids_per_stream = place.scope == IdScope::Stream;
+        let plain = Plain { ids_per_stream, ..Plain::default() };
+        Self { dice, place, clock: 1_000, store, plain, sent: Vec::new() }
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    fn run(&mut self, steps: usize) {
+        for _ in 0..steps {
+            let step = program::step(&mut self.dice, &self.plain, &self.sent);
+            self.take(step);
+            let store = self.store.as_ref().unwrap();
+            compare::probe(&mut self.dice, store, &self.plain, 2);
+        }
+        self.compare();
+        let report = self.store().verify().unwrap();
+        assert!(report.clean, "{report:?}");
+        let follower = self.place.options().open_read_only_on(self.place.disk.clone()).unwrap();
+        compare::everything(&mut self.dice, &follower, &self.plain);
+    }
+
+    fn compare(&mut self) {
+        let store = self.store.as_ref().unwrap();
+        compare::everything(&mut self.dice, store, &self.plain);
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Batch(parts) => self.batch(parts),
+            Step::Save(name, position, reset) => self.save(name, position, reset),
+            Step::Snapshot(stream, name, version, schema, data) => {
+                let known = (1..=self.plain.version(stream)).contains(&version);
+                let given = (Version::new(version), schema);
+                let saved = self.store().save_snapshot(stream, name, given, data.clone());
+                assert_eq!(
+                    saved.map_err(|e| e.kind()).err(),
+                    (!known).then_some(ErrorKind::Invalid)
+                );
+                if known {
+                    let key = (stream.to_owned(), name.to_owned());
+                    self.plain.snapshots.insert(key, (version, schema, data));
+                }
+            }
+            Step::Checkpoints(name, count) => {
+                for _ in 0..count {
+                    let saved = self.plain.checkpoints.get(name).copied();
+                    let next = saved.map_or(0, |saved| saved + 1);
+                    if next > self.plain.last() {
+                        self.save(name, 0, true);
+                    }
+                    self.batch(vec![Part::Checkpoint(name, next.min(self.plain.last()))]);
+                }
+            }
+            Step::Clock(micros) => {
+                self.clock = micros;
+                self.place.clock.set(micros);
+            }
+            Step::Reopen(how) => self.reopen(how),
+        }
+    }
+
+    fn batch(&mut self, parts: Vec<Part>) {
+        let wanted = self.plain.commit(&parts, self.clock);
+        let found = commit(self.store(), &parts);
+        let found = found.as_ref().map(answer).map_err(refusal);
+        assert_eq!(found, wanted, "{parts:?}");
+        if wanted.is_ok() {
+            self.sent.push(parts);
+        }
+    }
+
+    fn save(&mut self, name: &'static str, position: u64, reset: bool) {
+        let wanted = self.plain.save(name, position, reset);
+        let to = Position::new(position);
+        let found = match reset {
+            true => self.store().reset_checkpoint(name, to),
+            false => self.store().save_checkpoint(name, to),
+        };
+        assert_eq!(found.map_err(|error| error.kind()), wanted, "{name} to {position} {reset}");
+    }
+
+    fn reopen(&mut self, how: Reopen) {
+        let store = self.store.take().unwrap();
+        match how.close {
+            true => store.close().unwrap(),
+            false => drop(store),
+        }
+        if how.lose_sidecars {
+            self.place.lose_sidecars();
+        }
+        self.store = Some(self.place.open(how));
+        self.compare();
+    }
+}
+
+fn case(seed: u64, steps: usize) {
+    let run = std::panic::catch_unwind(|| Case::new(seed).run(steps));
+    if let Err(panic) = run {
+        println!("the case is `case({seed}, {steps})`");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_store_answers_as_a_plain_list_does() {
+    for seed in 0..12 {
+        case(seed, 50);
+    }
+}
+
+/// `FACTLOG_CASES=5000 cargo test --release --test it campaign_model -- --nocapture`
+#[test]
+fn campaign_model() {
+    let cases = std::env::var("FACTLOG_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    for seed in 0..cases {
+        case(1_000_000 + seed, 120);
+    }
+}
