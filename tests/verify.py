@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """An independent reader of a factlog store, written from docs/FORMAT.md alone.
 
-    python3 tests/verify.py DIR [--json]      (--json: on one line)
+    python3 tests/verify.py DIR [--json] [--list]
 
-Prints what the log holds. Exit code: 0 ends well, 10 torn tail, 11 damage, 12 unsupported format.
-It only reads. Section numbers in comments are those of FORMAT.md. The digest is over the events of good
-frames; where there is damage, over those that can still be reached.
+Prints what the log holds (--json: on one line; --list: first a line per event). Exit code: 0 sound, 10 torn
+end, 11 damage, 12 unsupported format. It only reads. Section numbers in comments are those of FORMAT.md. The
+digest is the SHA-256 of the listing: the events of good frames; where there is damage, those that can still be
+reached.
 """
 import hashlib
 import json
@@ -20,8 +21,9 @@ BLOCK = 4096
 KINDS = OPENING, BATCH, SEAL, CLOSED, MARK = 1, 2, 3, 4, 5
 RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD = 1, 2, 3, 4
 LIMIT = 2**63 - 1
+LONGEST = 96 << 20
 
-Header = namedtuple("Header", "magic length number position durable epoch chain kind part flags records events "
+Header = namedtuple("Header", "magic length number position durable epoch chain kind part flags records_sum events "
                               "batch_frames batch_events checksum")
 Record = namedtuple("Record", "kind flags zeros length position version recorded_at body_sum head_sum offset body")
 Frame = namedtuple("Frame", "segment offset header records chain")
@@ -49,13 +51,18 @@ def zeros(data, start, end=None):
     return True
 
 
+def plausible(header):
+    return header.durable < header.number < LIMIT and header.position < LIMIT
+
+
 class Segment:
     """One segment file: its bytes, its seed, its opening frame if that is valid (section 8)."""
 
     def __init__(self, number, name, data, origin):
         self.number, self.name, self.data = number, name, data
         self.seed = crc32(u64(number), crc32(origin))
-        self.opening = self.frame = None
+        self.opening = self.frame = self.end = None
+        self.blank = zeros(data, BLOCK)
 
     def header(self, at):
         """The frame header at `at`, or None if none checks there (section 6)."""
@@ -64,7 +71,7 @@ class Segment:
             return None
         header = Header(*struct.unpack("<4sIQQQIIBBHIIIII", raw))
         good = crc32(u64(at), crc32(raw[:60], self.seed)) == header.checksum
-        return header if good and header.length >= 64 and header.length % 8 == 0 else None
+        return header if good and 64 <= header.length <= LONGEST and header.length % 8 == 0 else None
 
     def record(self, at, end):
         """The record at `at` (section 7)."""
@@ -83,14 +90,13 @@ class Segment:
         return Record(*values, at, stored[:length])
 
     def frame_at(self, at, header, end):
-        """The frame whose header was found at `at`, its records checked."""
+        """The frame whose header was found at `at` and belongs there, its records checked (section 6)."""
         if header.flags or header.part > 3 or (header.kind < 128 and header.kind not in KINDS):
             raise Unsupported("frame kind %d, part %d, flags %#x" % (header.kind, header.part, header.flags))
         stop = at + header.length
         if stop > min(end, len(self.data)):
             raise Bad("a frame is cut off")
-        records, place, events = [], at + 64, 0
-        chain = crc32(self.data[at + 40:at + 60], crc32(self.data[at + 8:at + 36], header.chain))
+        records, place, events, heads = [], at + 64, 0, 0
         while place < stop:
             record = self.record(place, stop)
             if record.flags or (record.kind < 128 and record.kind not in RECORDS):
@@ -100,29 +106,29 @@ class Segment:
                     raise Bad("an event has the wrong position")
                 events += 1
             records.append(record)
-            chain = crc32(struct.pack("<I", record.head_sum), chain)
+            heads = crc32(struct.pack("<I", record.head_sum), heads)
             place += 40 + record.length + -record.length % 8
-        if (len(records), events) != (header.records, header.events):
-            raise Bad("a frame's counts are wrong")
-        if (header.kind == OPENING) != (at == BLOCK):
-            raise Bad("an opening frame in the wrong place, or none at the beginning")
+        if heads != header.records_sum or events != header.events:
+            raise Bad("a frame's records are not those of its header")
+        if header.kind != BATCH and (header.part or header.events or header.batch_frames or header.batch_events):
+            raise Bad("a frame that is not of a batch has a part or counts")
+        chain = crc32(self.data[at + 40:at + 60], crc32(self.data[at + 8:at + 36], header.chain))
         return Frame(self, at, header, records, chain)
 
-    def find_opening(self, epoch):
+    def find_opening(self):
         """Section 8: what makes an opening frame valid."""
         header = self.header(BLOCK)
-        if not header or header.epoch > epoch or header.kind != OPENING or header.durable >= header.number:
+        if not header or header.kind != OPENING or not plausible(header):
             return
         try:
             frame = self.frame_at(BLOCK, header, len(self.data))
-            bodies = [r.body for r in frame.records if r.kind == OPENING_RECORD]
-            if len(bodies) != 1 or len(bodies[0]) != 40:
-                return
-            opening = Opening(*struct.unpack("<QQQIIQ", bodies[0]))
-        except (Bad, Unsupported):
+        except Bad:
             return
+        if [r.kind for r in frame.records] != [OPENING_RECORD] or len(frame.records[0].body) != 40:
+            return
+        opening = Opening(*struct.unpack("<QQQIIQ", frame.records[0].body))
         fits = opening.frame + 1 == header.number and opening.chain == header.chain and not opening.zeros
-        if fits and opening.segment < self.number:
+        if fits and opening.segment + 1 == self.number and (opening.frame or header.position == 1):
             self.opening, self.frame = opening, frame
 
     def headers(self, start, end):
@@ -130,25 +136,26 @@ class Segment:
         at = self.data.find(b"FLFR", start, end)
         while at >= 0:
             header = self.header(at) if at % 8 == 0 and at + 64 <= end else None
-            if header and header.durable < header.number:
+            if header:
                 yield at, header
             at = self.data.find(b"FLFR", at + 1, end)
 
 
 class Store:
-    def __init__(self, directory):
-        self.directory = directory
+    def __init__(self, directory, listing=None):
+        self.directory, self.listing = directory, listing
         self.damage, self.torn = [], None
         self.events = self.frames = self.segment_count = 0
-        self.clean = False
+        self.closed = self.tail_is_damaged = False
         self.certified = self.epoch = 0
         self.digest = hashlib.sha256()
         self.streams, self.ids, self.newest, self.whole = {}, set(), 0, True
-        self.pending = []
+        self.pending, self.carried, self.checkpoints = [], {}, {}
 
     def result(self):
-        return {"clean": self.clean, "events": self.events, "segments": self.segment_count, "frames": self.frames,
-                "torn": self.torn, "damage": self.damage, "digest": self.digest.hexdigest()}
+        return {"closed": self.closed, "events": self.events, "segments": self.segment_count,
+                "frames": self.frames, "torn": self.torn, "damage": self.damage,
+                "checkpoints": self.checkpoints, "digest": self.digest.hexdigest()}
 
     def note(self, name, offset, what):
         if not any((d["file"], d["offset"]) == (name, offset) for d in self.damage):
@@ -167,30 +174,23 @@ class Store:
     # Sections 3 and 4.
 
     def read_head(self):
-        heads, seen = [], False
-        for name in ("head-0", "head-1"):
+        heads, missing, bad, names = [], False, False, ("head-0", "head-1")
+        for name in names:
             raw = self.load(name)
-            seen |= raw is not None
-            if raw is None or len(raw) < 84 or raw[:8] != b"FACTHEAD":
+            if raw is None:
+                missing = True
                 continue
-            if crc32(raw[:-4]) != struct.unpack("<I", raw[-4:])[0]:
+            head = self.generation(name, raw)
+            if head is None:
+                bad = True
                 continue
-            version, scope, zero, flags = struct.unpack("<HBBI", raw[8:16])
-            base, = struct.unpack("<Q", raw[72:80])
-            if version or scope not in (1, 2) or zero or flags or base:
-                raise Unsupported("%s: format version %d, id scope %d, flags %#x, base %d"
-                                  % (name, version, scope, flags, base))
-            generation, epoch, count, first, last, durable = struct.unpack("<QIIQQQ", raw[32:72])
-            if len(raw) != 84 + 24 * count or count > 1024 or first < 1:
-                continue
-            ancestors = [(raw[at:at + 16], *struct.unpack("<Q", raw[at + 16:at + 24]))
-                         for at in range(80, 80 + 24 * count, 24)]
-            heads.append((generation, first, last, raw[16:32], scope, ancestors))
-            self.epoch, self.certified = max(self.epoch, epoch), max(self.certified, durable)
+            heads.append(head)
         if not heads:
-            self.note("head-0", 0, "no generation of the head checks" if seen else "there is no head")
+            self.note("head-0", 0, "no generation of the head checks")
             return False
-        _, self.first, self.last, self.store, self.scope, self.ancestors = max(heads)
+        generation, self.first, self.last, self.store, self.scope, self.ancestors, _, _ = max(heads)
+        self.epoch = max(head[6] for head in heads)
+        self.certified = max(head[7] for head in heads)
         raw = self.load("live") or b""
         for at in (0, BLOCK):
             mark = raw[at:at + 68]
@@ -198,7 +198,26 @@ class Store:
                 if crc32(mark[:64]) == struct.unpack("<I", mark[64:])[0]:
                     self.epoch = max(self.epoch, struct.unpack("<I", mark[4:8])[0])
                     self.certified = max(self.certified, struct.unpack("<Q", mark[32:40])[0])
+        if bad or (missing and generation > 1):
+            self.epoch += 1
         return True
+
+    @staticmethod
+    def generation(name, raw):
+        """What a generation of the head says; None if it does not check."""
+        if len(raw) < 84 or raw[:8] != b"FACTHEAD" or crc32(raw[:-4]) != struct.unpack("<I", raw[-4:])[0]:
+            return None
+        version, scope, zero, flags = struct.unpack("<HBBI", raw[8:16])
+        base, = struct.unpack("<Q", raw[72:80])
+        if version or scope not in (1, 2) or zero or flags or base:
+            raise Unsupported("%s: format version %d, id scope %d, flags %#x, base %d"
+                              % (name, version, scope, flags, base))
+        generation, epoch, count, first, last, durable = struct.unpack("<QIIQQQ", raw[32:72])
+        if len(raw) != 84 + 24 * count or count > 1024 or first < 1 or first - 1 > last:
+            return None
+        ancestors = [(raw[at:at + 16], *struct.unpack("<Q", raw[at + 16:at + 24]))
+                     for at in range(80, 80 + 24 * count, 24)]
+        return generation, first, last, raw[16:32], scope, ancestors, epoch, durable
 
     # Section 5.
 
@@ -213,173 +232,214 @@ class Store:
             self.note(name, 0, "segment header does not check")
             return False
         version, algorithm, scope, flags = struct.unpack("<HBBI", block[8:16])
-        if version or algorithm != 1 or scope not in (1, 2) or flags or block[56] > 2:
+        if version or algorithm != 1 or scope not in (1, 2) or flags:
             raise Unsupported("%s: format version %d, checksum %d, id scope %d, flags %#x"
                               % (name, version, algorithm, scope, flags))
         origin = next((uuid for uuid, last in self.ancestors if number <= last), self.store)
-        if block[16:32] != origin or block[32:40] != u64(number) or scope != self.scope or any(block[57:-4]):
+        if block[56] not in (1, 2) or any(block[57:-4]):
+            self.note(name, 0, "segment header has impossible values")
+            return False
+        if block[16:32] != origin or block[32:40] != u64(number) or scope != self.scope:
             self.note(name, 0, "segment header is not that of this store and segment")
             return False
         segment = Segment(number, name, data, origin)
-        segment.find_opening(self.epoch)
+        segment.find_opening()
         return segment
 
     # Section 8.
 
     def line_up(self):
-        """The segments in line, then the spares after them."""
-        found = {number: self.open_segment(number) for number in range(self.first, self.last + 1)}
-        extra = self.open_segment(self.last + 1)
-        if extra:
-            found[self.last + 1] = extra
-        opened = [number for number, segment in found.items() if segment and segment.opening]
-        top = max(opened, default=self.first)
-        line = [top]
-        while line[0] > self.first:
-            segment = found.get(line[0])
-            named = segment.opening.segment if segment and segment.opening else line[0] - 1
-            if named < self.first:
-                self.note(segment.name, BLOCK, "the opening frame names no predecessor within the store")
-                named = line[0] - 1
-            line.insert(0, named)
-        for number in range(self.first, self.last + 1):
-            if found[number] is None and (number in line or number > top):
+        """The segments in line, and the unopened one after them."""
+        line, unopened = [], None
+        for number in range(self.first, self.last + 3):
+            segment = self.open_segment(number)
+            if segment is None and number <= self.last:
                 self.note("%020d.seg" % number, 0, "the file is missing")
-        spares = [found[number] for number in sorted(found) if number > top and found[number]]
-        if self.last == 0 and not (extra and extra.opening):
-            line = []  # nothing was ever written
-        return [found.get(number) or None for number in line], spares
+            if not segment:
+                continue
+            if segment.opening:
+                if unopened:
+                    self.note(unopened.name, BLOCK, "no opening frame, though a later segment has one")
+                    unopened = None
+                self.epoch = max(self.epoch, segment.frame.header.epoch)
+                self.certified = max(self.certified, segment.frame.header.durable)
+                line.append(segment)
+            elif unopened is None:
+                unopened = segment
+            elif not segment.blank:
+                self.note(segment.name, BLOCK, "a segment after an unopened one is not blank")
+        for before, after in zip(line, line[1:]):
+            opening, first, next_one = after.opening, before.frame.header, after.frame.header
+            if (opening.segment != before.number or opening.frame < first.number
+                    or next_one.position < first.position):
+                self.note(after.name, BLOCK, "the segment does not follow the one before it")
+            else:
+                before.end = opening
+        return line, unopened
 
     # Section 9.
 
     def found(self, segment, start, end, number):
         """The search: headers that check, with a higher number and an epoch not above the current one."""
         return ((at, header) for at, header in segment.headers(start, end)
-                if number < header.number < LIMIT and header.position < LIMIT and header.epoch <= self.epoch)
+                if number < header.number and header.durable < header.number and header.epoch <= self.epoch)
 
-    def belongs(self, header, expected):
+    def belongs(self, at, header, expected):
         return (header.number == expected.number and header.position == expected.position
                 and header.chain == expected.chain and expected.epoch <= header.epoch <= self.epoch
-                and header.durable < header.number < LIMIT and header.position < LIMIT)
+                and plausible(header) and (header.kind == OPENING) == (at == BLOCK))
 
-    def fits_batch(self, frame, lenient):
-        """Raises if the frame does not continue what is pending (section 6, batches)."""
+    def fits_batch(self, frame, rest):
+        """Raises if the frame does not continue what is pending (section 6, batches). With `rest`, it may
+        be the rest of a batch whose beginning is damaged."""
         header, first, last = frame.header, frame.header.part & 1, frame.header.part & 2
         if header.kind != BATCH:
-            if self.pending and not lenient:
+            if self.pending:
                 raise Bad("a batch is interrupted by another frame")
-            if header.events or header.batch_frames:
-                raise Bad("a frame that is not of a batch has events")
             return
-        if bool(first) == bool(self.pending) and not lenient:
+        rest = rest and not first
+        if bool(first) == bool(self.pending) and not (rest and not self.pending):
             raise Bad("a batch begins within another" if first else "a batch lacks its first frame")
         sums = (0, 0)
         if last:
             sums = (len(self.pending) + 1, header.events + sum(f.header.events for f in self.pending))
-        if sums != (header.batch_frames, header.batch_events) and not (lenient and last):
+        if sums != (header.batch_frames, header.batch_events) and not (rest and last):
             raise Bad("a batch's counts are wrong")
 
     def walk(self):
         if not self.read_head():
             return
-        line, spares = self.line_up()
-        if not line and self.certified:
-            self.note("head-0", 0, "frames are certified, but there is no segment")
-        for segment in line:
-            if segment and segment.frame:
-                self.certified = max(self.certified, segment.frame.header.durable)
-        expected, previous = Expected(1, 1, 0, 0) if self.first == 1 else None, None
-        while line:
-            segment, line = line[0], line[1:]
-            if segment is None:  # missing, or with a damaged header block: noted already
-                self.flush()
-                expected = previous = None
-                continue
-            end, rest = len(segment.data), line + spares
-            if line and line[0] and line[0].opening:
-                end = line[0].opening.end
-                if end > len(segment.data):
-                    self.note(segment.name, len(segment.data), "the file is shorter than its successor says")
-            ended, at, expected = self.walk_segment(segment, end, bool(line), rest, expected, previous)
-            if ended:
-                return
-            previous = (segment.number, at, expected.number - 1, expected.chain) if expected else None
-            if not line and spares and any(spares[0].headers(BLOCK, len(spares[0].data))):
-                line, spares = spares[:1], spares[1:]  # a segment whose opening frame is damaged
+        line, unopened = self.line_up()
+        self.segment_count = len(line)
+        if not line:
+            if unopened and not unopened.blank:
+                for _, header in self.found(unopened, BLOCK, len(unopened.data), 0):
+                    self.certified = max(self.certified, header.durable)
+            if self.certified and not self.damage:
+                self.note("%020d.seg" % self.first, BLOCK, "frames are certified, but no segment is open")
+        else:
+            self.newest = line[0].opening.last_recorded_at
+            for segment in line[:-1]:
+                if segment.end:
+                    self.walk_segment(segment, segment.end.end, None)
+            self.walk_segment(line[-1], len(line[-1].data), lambda *where: self.ends(unopened, *where))
+        self.read_saved()
 
-    def walk_segment(self, segment, end, followed, rest, expected, previous):
-        """Answers whether the log ends in this segment, where the walk stopped, and what is expected next."""
-        at, lenient, events, last, opening = BLOCK, False, 0, None, segment.opening
-        if opening and expected is None:
-            expected = Expected(*segment.frame.header[2:4], segment.frame.header.chain, segment.frame.header.epoch)
-        if opening and self.segment_count == 0:
-            self.newest = opening.last_recorded_at
-        while not (followed and at == end and not self.pending):
+    def walk_segment(self, segment, end, ends):
+        """Takes in the frames of a segment. `ends` judges the first bad frame of the log's last segment and
+        answers whether the log ends there; in all others a bad frame is damage."""
+        frame, at, rest, events = segment.frame, BLOCK, False, 0
+        last = sealed = None
+        expected = Expected(*frame.header[2:4], frame.header.chain, frame.header.epoch)
+        while ends or at != end:
             try:
                 header = segment.header(at)
                 if header is None:
                     raise Bad("no frame header checks")
-                if expected is None or not self.belongs(header, expected):
+                if not self.belongs(at, header, expected) or sealed:
                     raise Bad("a frame checks but does not belong here")
                 frame = segment.frame_at(at, header, end)
-                if last and last.header.kind == SEAL:
-                    raise Bad("a frame follows the seal")
-                if at == BLOCK and previous and (opening is None or opening[:4] != previous):
-                    raise Bad("the opening frame names another end of its predecessor")
-                self.fits_batch(frame, lenient)
+                self.fits_batch(frame, rest)
             except Bad as bad:
-                if self.ends(segment, at, end, followed, rest, expected, str(bad), last):
-                    return True, at, None
-                at, header = next(self.found(segment, at + 8, end, expected.number if expected else 0), (at, None))
+                if ends and ends(segment, at, expected, str(bad), last, sealed):
+                    return
+                if not ends:
+                    self.note(segment.name, at, str(bad))
+                self.flush()
+                at, header = next(self.found(segment, at + 8, end, expected.number), (at, None))
                 if header is None:
-                    return False, at, None
-                expected, lenient = Expected(header.number, header.position, header.chain, header.epoch), True
+                    return
+                expected, rest = Expected(header.number, header.position, header.chain, header.epoch), True
                 continue
-            self.segment_count += last is None
-            self.certified, last = max(self.certified, header.durable), frame
+            self.frames += 1
+            self.certified = max(self.certified, header.durable)
+            last, sealed = header.kind if header.kind < 128 else last, header.kind == SEAL
             at, events = at + header.length, events + header.events
             expected = Expected(header.number + 1, header.position + header.events, frame.chain, header.epoch)
             self.pending.append(frame)
             if header.kind != BATCH or header.part & 2:
                 self.flush()
-                lenient = False
+            rest = rest and header.kind == BATCH and header.part == 0
             if header.kind == SEAL:
-                self.check_seal(frame, events)
-        return False, at, expected
+                self.check_seal(frame, expected.position - segment.frame.header.position)
+        if (expected.number - 1, expected.chain) != (segment.end.frame, segment.end.chain) or self.pending:
+            self.note(segment.name, end, "the segment does not end as its successor says")
+            self.flush()
 
-    def ends(self, segment, at, end, followed, rest, expected, what, last):
-        """The verdict on a bad frame: whether the log ends there; if not, it is damage."""
-        number = expected.number if expected else 0
-        following = rest[0] if rest and rest[0] else None
-        places = [(segment, at, end)] + ([(following, BLOCK, len(following.data))] if following else [])
-        for place in places:
-            for _, header in self.found(*place, number):
+    def ends(self, unopened, segment, at, expected, what, last, sealed):
+        """The verdict on a bad frame in the last segment: whether the log ends there; if not, it is damage."""
+        number, blank = expected.number, True
+        if not sealed:
+            blank = zeros(segment.data, at)
+            for _, header in self.found(segment, at, len(segment.data), number):
+                self.certified = max(self.certified, header.durable)
+        if unopened and unopened.number == segment.number + 1 and not unopened.blank:
+            blank = False
+            for _, header in self.found(unopened, BLOCK, len(unopened.data), number - 1):
                 self.certified = max(self.certified, header.durable)
         first = self.pending[0] if self.pending else None
-        if expected is None or (first.header.number if first else number) <= self.certified:
-            if last and last.header.kind == SEAL and following and not following.opening:
-                segment, at = following, BLOCK
-            self.note(segment.name, at, what)
-            self.flush()
+        if (first.header.number if first else number) <= self.certified:
+            if sealed:
+                self.note("%020d.seg" % (segment.number + 1), BLOCK, what)
+            elif not self.tail_is_damaged:
+                self.note(segment.name, at, what)
+            self.tail_is_damaged = True
             return False
-        if first or followed or not zeros(segment.data, at):
+        if first or not blank:
             self.torn = {"file": segment.name, "offset": first.offset if first else at}
-            return True
-        used = [spare for spare in rest if not zeros(spare.data, BLOCK)]
-        if used:
-            self.torn = {"file": used[0].name, "offset": BLOCK}
-        self.clean = bool(last) and last.header.kind == CLOSED and not used and not self.damage
+        self.closed = last == CLOSED and not self.torn and not self.damage
         return True
+
+    # Section 11.
+
+    def keyed(self, name, kind):
+        """The entries of a keyed file that count: key to value."""
+        data, entries, at, bad = self.load(name) or b"", {}, 0, None
+        seed = crc32(bytes([kind]), crc32(self.store))
+        while at < len(data):
+            head = data[at:at + 32]
+            entry = None
+            if len(head) == 32 and crc32(u64(at), crc32(head[:28], seed)) == struct.unpack("<I", head[28:])[0]:
+                magic, key, value, removed, _, body_sum, _ = struct.unpack("<4sIIIQII", head)
+                end = at + 32 + key + value + -(key + value) % 8
+                if magic == b"FLK0" and 1 <= key <= 4095 and value <= 256 << 20 and removed <= 1:
+                    body = data[at + 32:end]
+                    if len(body) == end - at - 32 and crc32(body) == body_sum:
+                        entry = body[:key], None if removed else body[key:key + value]
+            if entry is None:
+                bad, at = at if bad is None else bad, at + 8
+                continue
+            if bad is not None:
+                self.note(name, bad, "a saved entry does not check")
+                bad = None
+            entries[entry[0]], at = entry[1], end
+        return {key: value for key, value in entries.items() if value is not None}
+
+    def read_saved(self):
+        """Checkpoints: those saved apart and those that batches carried, whichever is the later."""
+        found = dict(self.carried)
+        for key, value in self.keyed("checkpoints", 1).items():
+            position, uuid, frame, _ = struct.unpack("<Q16sQQ", value)
+            if key not in found or frame >= found[key][2]:
+                found[key] = position, uuid, frame
+        self.checkpoints = {key.decode(): [position, uuid.hex()] for key, (position, uuid, _) in sorted(found.items())}
+        for key, value in self.keyed("snapshots", 2).items():
+            stream = struct.unpack("<H", key[:2])[0]
+            if len(key) <= 2 + stream or len(value) < 34:
+                self.note("snapshots", 0, "a snapshot is impossible")
 
     # Sections 6 and 7: what good frames say.
 
     def flush(self):
         """Takes in the frames of a whole batch."""
         for frame in self.pending:
-            self.frames += 1
             for record in frame.records:
                 if record.kind == EVENT:
                     self.event(frame.segment.name, record)
+                if record.kind == CHECKPOINT:
+                    length = record.body[0]
+                    position, uuid = struct.unpack("<Q16s", record.body[1 + length:])
+                    self.carried[record.body[1:1 + length]] = position, uuid, record.version
         self.pending = []
 
     def event(self, name, record):
@@ -401,10 +461,13 @@ class Store:
         self.ids.add(key)
         self.events += 1
         stream, kind, tags, subject, metadata, data = parts
-        out = [u64(record.position), u64(record.version), u64(record.recorded_at), body[:16]]
-        for part in (stream, kind, tags, *tags, subject, metadata, data):  # a list is only counted
-            out += [struct.pack("<I", len(part)), b"" if isinstance(part, list) else part]
-        self.digest.update(b"".join(out))
+        line = [record.position, record.version, record.recorded_at, body[:16].hex(),
+                struct.unpack("<H", body[16:18])[0], body[18], *(part.hex() for part in (stream, kind)),
+                ",".join(tag.hex() for tag in tags), *(part.hex() for part in (subject, metadata, data))]
+        line = "\t".join(map(str, line)) + "\n"
+        self.digest.update(line.encode())
+        if self.listing:
+            self.listing.write(line)
 
     @staticmethod
     def parts(body):
@@ -425,19 +488,20 @@ class Store:
         return out + [body[at:]]
 
     def check_seal(self, frame, events):
-        bodies = [r.body for r in frame.records if r.kind == SEAL_RECORD]
-        if len(bodies) != 1 or len(bodies[0]) != 16:
-            self.note(frame.segment.name, frame.offset, "a seal frame without a seal record")
-        elif self.whole and struct.unpack("<QQ", bodies[0]) != (events, self.newest):
-            self.note(frame.segment.name, frame.offset, "a seal's counts are wrong")
+        if [r.kind for r in frame.records] != [SEAL_RECORD] or len(frame.records[0].body) != 16:
+            self.note(frame.segment.name, frame.offset, "a seal frame without a seal record, or with more")
+            return
+        told, newest = struct.unpack("<QQ", frame.records[0].body)
+        if told != events or self.whole and newest != self.newest:
+            self.note(frame.segment.name, frame.offset, "a seal says something else")
 
 
 def main(arguments):
-    paths = [a for a in arguments if a != "--json"]
+    paths = [a for a in arguments if a not in ("--json", "--list")]
     if len(paths) != 1:
         print(__doc__, file=sys.stderr)
         return 2
-    store = Store(paths[0])
+    store = Store(paths[0], sys.stdout if "--list" in arguments else None)
     code = 0
     try:
         store.walk()

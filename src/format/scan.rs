@@ -111,11 +111,13 @@ pub(crate) struct Walker {
     /// Set after a jump over damage: the first frames may be the rest of a batch, whose sums nobody
     /// can check.
     lenient: bool,
+    /// The last frame was a seal: nothing may follow in this segment.
+    sealed: bool,
 }
 
 impl Walker {
     pub(crate) fn new(seed: u32, offset: u64, expected: Expected) -> Self {
-        Self { seed, offset, expected, open: None, lenient: false }
+        Self { seed, offset, expected, open: None, lenient: false, sealed: false }
     }
 
     /// Goes on at a frame beyond damage, taking its header's word for what is expected.
@@ -127,6 +129,7 @@ impl Walker {
         self.expected.epoch_min = header.epoch;
         self.open = None;
         self.lenient = true;
+        self.sealed = false;
     }
 
     /// The frame at the walker's place; moves past it if it is good.
@@ -159,6 +162,7 @@ impl Walker {
         }
         let frame = Frame { offset: self.offset, header, bytes, seed: self.seed };
         self.offset = frame.end();
+        self.sealed = header.kind == FrameKind::Seal;
         self.expected = Expected {
             number: header.number + 1,
             position: header.first_position + u64::from(header.events),
@@ -172,7 +176,8 @@ impl Walker {
     fn belongs(&self, header: &FrameHeader) -> bool {
         let expected = &self.expected;
         let opens = header.kind == FrameKind::Opening;
-        opens == (self.offset == SEGMENT_HEADER_BYTES as u64)
+        !self.sealed
+            && opens == (self.offset == SEGMENT_HEADER_BYTES as u64)
             && header.number == expected.number
             && header.first_position == expected.position
             && header.chain == expected.chain

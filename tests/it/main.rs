@@ -17,3 +17,4 @@ mod model;
 mod reads;
 mod recovery;
 mod rig;
+mod verifier;

@@ -274,6 +274,15 @@ fn frames_that_do_not_belong_are_misplaced() {
 }
 
 #[test]
+fn nothing_follows_a_seal() {
+    let sealed = good().frame(FrameKind::Seal, &[(RecordKind::Seal, 0)], |_| {});
+    for kind in [FrameKind::Batch, FrameKind::Mark, FrameKind::Closed, FrameKind::FILLER] {
+        let built = sealed.clone().plain(kind);
+        assert_eq!(built.walk().found(), (4, &End::Bad(Bad::Misplaced)), "{kind:?}");
+    }
+}
+
+#[test]
 fn epochs_rise_and_never_fall() {
     let built = good().bent(|h| h.epoch = 4).bent(|h| h.epoch = 5);
     assert_eq!(built.clone().walk().frames, 5);
