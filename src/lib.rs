@@ -65,7 +65,7 @@
 //! | position | the number of an event in the store, from 1, without gaps | [`Position`] |
 //! | expect | what the caller believes of a stream | [`Expect`] |
 //! | batch | events over one or several streams: all or none | [`BatchBuilder`], [`Appended`] |
-//! | query, condition | which events matter to a decision | [`Query`], [`BatchBuilder::condition`] |
+//! | query, condition | which events matter | [`Query`], [`BatchBuilder::condition`] |
 //! | watermark | everything up to here can be read | [`Store::last_position`] |
 //! | subscription | a read that does not end at the watermark | [`Subscription`] |
 //! | checkpoint | a named subscriber's durable progress | [`Store::checkpoint`] |
@@ -162,7 +162,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `json` | yes | [`NewEvent::json`](NewEvent), [`RecordedEvent::json`](RecordedEvent): data by serde |
+//! | `json` | yes | `json` of [`NewEvent`] and [`RecordedEvent`]: data by serde |
 //! | `bincode` | no | the same as compact binary, in the standard configuration of bincode 2 |
 //! | `stream` | no | subscriptions as `futures_core::Stream` |
 //! | `tracing` | no | a few `tracing` events, target `factlog`: opened, rolled, poisoned |
