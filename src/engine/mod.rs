@@ -18,6 +18,7 @@ mod segment;
 mod shared;
 mod sidecars;
 mod staged;
+mod tell;
 mod watch;
 
 pub use batch::{Appended, StreamAppended};
