@@ -34,7 +34,6 @@ impl NewEvent {
     ///
     /// # Errors
     /// `Invalid` when the value cannot be encoded, such as a sequence of unknown length.
-    #[cfg_attr(docsrs, doc(cfg(feature = "bincode")))]
     pub fn bincode<T>(event_type: impl Into<String>, value: &T) -> Result<Self>
     where
         T: serde::Serialize + ?Sized,
@@ -53,7 +52,6 @@ impl<'a> EventRef<'a> {
     /// # Errors
     /// `Decode` when the data is not of that shape or bytes are left over. Data of another shape
     /// is not always recognised: bincode stores no types.
-    #[cfg_attr(docsrs, doc(cfg(feature = "bincode")))]
     pub fn bincode<T: serde::Deserialize<'a>>(&self) -> Result<T> {
         let data = self.data();
         let decoded = if data.len() <= EVENT_DATA_DEFAULT {
@@ -83,7 +81,6 @@ impl RecordedEvent {
     /// # Errors
     /// `Decode` when the data is not of that shape or bytes are left over. Data of another shape
     /// is not always recognised: bincode stores no types.
-    #[cfg_attr(docsrs, doc(cfg(feature = "bincode")))]
     pub fn bincode<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T> {
         self.as_ref().bincode()
     }
