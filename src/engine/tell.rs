@@ -42,3 +42,64 @@ pub(super) fn poisoned(place: &str, cause: &Error) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "factlog", place, %cause, "poisoned");
 }
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use crate::api::Store;
+    use crate::disk::{Fault, FaultCall, FaultKind, SimDisk};
+    use crate::sync::{Arc, Mutex};
+    use crate::types::{Expect, NewEvent};
+
+    /// Keeps level and message of every event with our target.
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<String>>>);
+
+    struct Message(String);
+
+    impl Visit for Message {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                self.0 += &format!(" {value:?}");
+            }
+        }
+    }
+
+    impl Subscriber for Heard {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "factlog"
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let mut message = Message(event.metadata().level().to_string());
+            event.record(&mut message);
+            self.0.lock().push(message.0);
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn opening_rolling_and_poisoning_are_told_once_each() {
+        let heard = Heard::default();
+        tracing::subscriber::with_default(heard.clone(), || {
+            let disk = SimDisk::new(1);
+            let options = Store::options().segment_bytes(16 << 10).background_threads(false);
+            let store = options.open_on(Arc::new(disk.clone())).unwrap();
+            let tick = || NewEvent::binary("Ticked", vec![7; 9 << 10]);
+            store.append("Clock-1", Expect::Any, [tick()]).unwrap();
+            store.append("Clock-1", Expect::Any, [tick()]).unwrap();
+            disk.inject(Fault::from(FaultCall::Sync, 0, FaultKind::Os(5)));
+            store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")]).unwrap_err();
+            store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")]).unwrap_err();
+        });
+        assert_eq!(*heard.0.lock(), ["INFO opened", "INFO rolled", "WARN poisoned"]);
+    }
+}
