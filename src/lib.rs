@@ -138,7 +138,7 @@
 //!
 //! [`Store::in_memory`] behaves like a store on disk, without the disk. With
 //! [`Options::background_threads`]`(false)` and a [`ManualClock`] a test repeats exactly. The
-//! feature `sim` adds [`disk::SimDisk`], a disk that cuts the power where a test says, to prove
+//! feature `sim` adds `SimDisk` to [`disk`], a disk that cuts the power where a test says, to prove
 //! that your own code recovers:
 //!
 //! ```
