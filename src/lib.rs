@@ -116,7 +116,7 @@
 //!
 //! A kill of the process takes nothing that was answered, in any mode. In the weaker modes reads
 //! see what is written; subscriptions, read-only stores and checkpoints stop at what is on disk.
-//! A single batch may ask for more than its store's mode: [`BatchBuilder::durability`].
+//! A single batch may ask for `Sync`: [`BatchBuilder::durability`].
 //!
 //! # Async code, without a runtime
 //!
