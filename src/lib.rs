@@ -74,7 +74,7 @@
 //! | position | the number of an event in the store, from 1, without gaps | [`Position`] |
 //! | expect | what the caller believes of a stream | [`Expect`] |
 //! | batch | events over one or several streams: all or none | [`BatchBuilder`], [`Appended`] |
-//! | query, condition | what matters to a decision | [`Query`], [`BatchBuilder::condition`] |
+//! | query, condition | which events matter | [`Query`], [`BatchBuilder::condition`] |
 //! | watermark | everything up to here can be read | [`Store::last_position`] |
 //! | subscription | a read that does not end at the watermark | [`Subscription`] |
 //! | checkpoint | a named subscriber's durable progress | [`Store::checkpoint`] |
@@ -125,7 +125,7 @@
 //!
 //! A kill of the process takes nothing that was answered, in any mode. In the weaker modes reads
 //! see what is written; subscriptions, read-only stores and checkpoints stop at what is on disk.
-//! A single batch may ask for more than its store's mode: [`BatchBuilder::durability`].
+//! A single batch may ask for `Sync`: [`BatchBuilder::durability`].
 //!
 //! # Async code, without a runtime
 //!
@@ -147,7 +147,7 @@
 //!
 //! [`Store::in_memory`] behaves like a store on disk, without the disk. With
 //! [`Options::background_threads`]`(false)` and a [`ManualClock`] a test repeats exactly. The
-//! feature `sim` adds [`disk::SimDisk`], a disk that cuts the power where a test says, to prove
+//! feature `sim` adds `SimDisk` to [`disk`], a disk that cuts the power where a test says, to prove
 //! that your own code recovers:
 //!
 //! ```
@@ -171,7 +171,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `json` | yes | [`NewEvent::json`](NewEvent), [`RecordedEvent::json`](RecordedEvent) |
+//! | `json` | yes | `json` of [`NewEvent`] and [`RecordedEvent`]: data by serde |
 //! | `bincode` | no | the same as compact binary, in the standard configuration of bincode 2 |
 //! | `stream` | no | subscriptions as `futures_core::Stream` |
 //! | `tracing` | no | a few `tracing` events, target `factlog`: opened, rolled, poisoned |

@@ -77,6 +77,15 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Checks a stream without appending to it.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// let event = NewEvent::binary("Withdrawn", "");
+    /// let batch = store.batch().append("Account-1", Expect::Any, [event]);
+    /// assert!(batch.check("Bank-1", Expect::StreamExists).commit().is_err());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn check(self, stream: impl StreamKey, expect: Expect) -> Self {
         self.and(|builder| {
             let name = stream.stream_name()?;
@@ -89,6 +98,21 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Fails if an event that matches has a position above `after`.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Query, Store};
+    /// # let store = Store::in_memory()?;
+    /// let course = || Query::types(["Enrolled"]).tag("course:c1");
+    /// let event = || NewEvent::binary("Enrolled", "").tag("course:c1");
+    /// let decided_at = store.last_position(); // read and decide up to here
+    /// let enrol = |student| {
+    ///     let batch = store.batch().append(student, Expect::Any, [event()]);
+    ///     batch.condition(course(), decided_at).commit()
+    /// };
+    /// enrol("Student-ada")?;
+    /// assert!(enrol("Student-ben").unwrap_err().is_conflict()); // decided on what is out of date
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn condition(self, query: impl Into<Query>, after: Position) -> Self {
         self.and(|builder| {
             builder.batch.conditions.push((query.into(), after));
@@ -97,6 +121,19 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Fails if an event that matches exists anywhere in the log.
+    ///
+    /// ```
+    /// # use factlog::{ErrorKind, Expect, NewEvent, Query, Store};
+    /// # let store = Store::in_memory()?;
+    /// let register = |stream| {
+    ///     let event = NewEvent::binary("Registered", "").tag("email:ada@example.org");
+    ///     let batch = store.batch().append(stream, Expect::NoStream, [event]);
+    ///     batch.fails_if_exists(Query::tags(["email:ada@example.org"])).commit()
+    /// };
+    /// register("User-1")?;
+    /// assert_eq!(register("User-2").unwrap_err().kind(), ErrorKind::AlreadyExists);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn fails_if_exists(self, query: impl Into<Query>) -> Self {
         self.and(|builder| {
             builder.batch.none_exist.push(query.into());
@@ -105,6 +142,18 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Moves a checkpoint in the same commit.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// let command = store.append("Command-1", Expect::Any, [NewEvent::binary("Do", "")])?;
+    /// store.batch()
+    ///     .append("Answer-1", Expect::Any, [NewEvent::binary("Done", "")])
+    ///     .checkpoint("worker", command.last) // emitted and read up to there in one commit
+    ///     .commit()?;
+    /// assert_eq!(store.checkpoint("worker")?, Some(command.last));
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn checkpoint(self, name: impl Into<String>, position: Position) -> Self {
         self.and(|builder| {
             let name = name.into();
@@ -117,6 +166,15 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Asks for more durability than the store's own; never for less.
+    ///
+    /// ```
+    /// # use factlog::{Durability, Expect, NewEvent, Store};
+    /// let store = Store::options().durability(Durability::Os).in_memory()?;
+    /// let event = NewEvent::binary("Paid", "");
+    /// let batch = store.batch().append("Order-1", Expect::Any, [event]);
+    /// batch.durability(Durability::Sync).commit()?;
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn durability(self, durability: Durability) -> Self {
         self.and(|builder| {
             if !durability.covers(builder.engine.settings.durability) {
@@ -196,6 +254,18 @@ impl<'a> BatchBuilder<'a> {
 
     /// Queues it, waiting while the queue is full, and answers with a ticket.
     ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// let ticked = || [NewEvent::binary("Ticked", "")];
+    /// let tick = || store.batch().append("Clock-1", Expect::Any, ticked());
+    /// let tickets = [tick().submit()?, tick().submit()?]; // both may share one sync
+    /// for ticket in tickets {
+    ///     ticket.wait()?; // or `.await`
+    /// }
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Invalid`, `Poisoned`, `Closed`.
     pub fn submit(self) -> Result<Ticket> {
@@ -206,6 +276,18 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Queues it if there is room.
+    ///
+    /// ```
+    /// # use factlog::{ErrorKind, Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// let event = NewEvent::binary("Ticked", "");
+    /// match store.batch().append("Clock-1", Expect::Any, [event]).try_submit() {
+    ///     Ok(ticket) => println!("position {}", ticket.wait()?.last),
+    ///     Err(error) if error.kind() == ErrorKind::QueueFull => println!("later"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `QueueFull`; otherwise as [`Self::submit`].

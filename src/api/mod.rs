@@ -4,6 +4,7 @@ mod append;
 mod info;
 mod options;
 mod read;
+mod saved;
 mod source;
 mod store;
 #[cfg(feature = "stream")]

@@ -39,7 +39,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// When an append is answered. Default: [`Durability::Sync`].
+    /// When an append is answered, and what a power cut may take. A store can be opened with
+    /// another mode each time. Default: [`Durability::Sync`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
         self
@@ -99,7 +100,9 @@ impl Options {
 
     /// Whether the store has threads of its own to prepare space, make sidecars and commit batches
     /// nobody waits for. Without them the callers do that work, which makes tests repeatable; a
-    /// submitted batch is then committed when its ticket is waited for. Default: true.
+    /// submitted batch is then committed when its ticket is waited for,
+    /// [`Durability::Interval`] is not kept by any timer, and a read-only store stays as it was
+    /// when it was opened. Default: true.
     pub fn background_threads(mut self, background: bool) -> Self {
         self.settings.background = background;
         self
@@ -129,6 +132,18 @@ impl Options {
     /// Takes no lock, writes nothing, follows the writer, and works around damage, which its
     /// [`Store::open_report`] lists.
     ///
+    /// ```
+    /// # use factlog::{Store};
+    /// # use std::time::Duration;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path();
+    /// Store::open(path)?.close()?;
+    /// let options = Store::options().map_segments(false).poll_interval(Duration::from_millis(10));
+    /// let reader = options.open_read_only(path)?;
+    /// assert!(reader.open_report().clean);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `NotFound`, `Damaged` (when not even the head checks), `Unsupported`, `Io`.
     pub fn open_read_only(self, path: impl AsRef<Path>) -> Result<Store> {
@@ -144,6 +159,16 @@ impl Options {
     }
 
     /// Opens the store on any [`Disk`].
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use factlog::{Store, disk::MemDisk};
+    /// let disk = MemDisk::new();
+    /// Store::options().open_on(Arc::new(disk.clone()))?.close()?;
+    /// let again = Store::options().create(false).open_on(Arc::new(disk))?;
+    /// assert!(again.open_report().clean);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Options::open`].
@@ -178,6 +203,20 @@ impl Store {
 
     /// Opens the store in a directory for reading, beside a writer in another process or alone.
     ///
+    /// ```
+    /// # use factlog::{Delivery, Expect, NewEvent, Source, Start, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path();
+    /// let writer = Store::open(path)?;
+    /// let reader = Store::open_read_only(path)?; // in this process or another
+    /// writer.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let mut all = reader.subscribe(Source::All).start(Start::Beginning)?;
+    /// while !matches!(all.next()?, Delivery::Event(_)) {}
+    /// assert_eq!(reader.last_position().get(), 1);
+    /// assert!(reader.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")]).is_err());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Options::open_read_only`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
@@ -185,6 +224,13 @@ impl Store {
     }
 
     /// A store in memory, for tests: the same behaviour, but nothing survives.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// let store = Store::in_memory()?;
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Io` when no thread can be started.

@@ -58,60 +58,164 @@ impl Read {
     }
 
     /// From this version on, inclusive. Counts only when one stream is read.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store, Version};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// let read = store.read_stream("Clock-1").from(Version::new(4));
+    /// assert_eq!(read.into_iter().count(), 2);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn from(mut self, version: Version) -> Self {
         self.versions.0 = version;
         self
     }
 
     /// Up to this version, inclusive. Counts only when one stream is read.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store, Version};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// let read = store.read_stream("Clock-1").to(Version::new(2));
+    /// assert_eq!(read.into_iter().count(), 2);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn to(mut self, version: Version) -> Self {
         self.versions.1 = version;
         self
     }
 
     /// Only events above this position: the place to go on from.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Position, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// let read = store.read_all().after(Position::new(4));
+    /// assert_eq!(read.into_iter().count(), 1);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn after(mut self, position: Position) -> Self {
         self.after = position;
         self
     }
 
     /// Only events up to this position, inclusive.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Position, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// let read = store.read_all().through(Position::new(4));
+    /// assert_eq!(read.into_iter().count(), 4);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn through(mut self, position: Position) -> Self {
         self.through = position;
         self
     }
 
     /// Only events recorded at this time or later.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # use std::time::{Duration, SystemTime};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    /// assert_eq!(store.read_all().since(an_hour_ago).into_iter().count(), 5);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn since(mut self, time: impl Into<Timestamp>) -> Self {
         self.since = Some(time.into());
         self
     }
 
     /// Only events recorded at this time or earlier.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store, Timestamp};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// assert_eq!(store.read_all().until(Timestamp::from_micros(0)).into_iter().count(), 0);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn until(mut self, time: impl Into<Timestamp>) -> Self {
         self.until = Some(time.into());
         self
     }
 
     /// Only events that also match a query.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Query, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// let read = store.read_category("Clock").only(Query::types(["Stopped"]));
+    /// assert_eq!(read.into_iter().count(), 0);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn only(mut self, query: impl Into<Query>) -> Self {
         self.only = Some(query.into());
         self
     }
 
     /// At most so many events.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// assert_eq!(store.read_all().limit(3).into_iter().count(), 3);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn limit(mut self, events: u64) -> Self {
         self.limit = events;
         self
     }
 
     /// From the end to the beginning.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// let newest = store.read_all().backward().into_iter().next();
+    /// assert_eq!(newest.transpose()?.map(|event| event.position().get()), Some(5));
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn backward(mut self) -> Self {
         self.backward = true;
         self
     }
 
     /// Visits every event where it lies, without copying it, until `visit` breaks.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # use std::ops::ControlFlow;
+    /// # let store = Store::in_memory()?;
+    /// # let events = (0..5).map(|n| NewEvent::binary("Ticked", vec![n]));
+    /// # store.append("Clock-1", Expect::Any, events)?;
+    /// let mut sum = 0;
+    /// store.read_stream("Clock-1").for_each(|event| {
+    ///     sum += event.data().iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    ///     if sum < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    /// })?;
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Invalid`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.

@@ -8,12 +8,12 @@ use std::thread::JoinHandle;
 use uuid::Uuid;
 
 use super::append::BatchBuilder;
-use super::info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
+use super::info::{CategoryInfo, Stats, StreamHead, StreamInfo};
 use super::read::Read;
 use super::source::Source;
 use super::subscribe::SubscribeOptions;
 use crate::disk::{Disk, RealDisk};
-use crate::engine::{Appended, Engine, Mark, Snapshot};
+use crate::engine::{Appended, Engine, Mark};
 use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
 use crate::sync::{Arc, Mutex};
 use crate::types::{
@@ -66,11 +66,19 @@ impl Store {
         Self(Arc::new(Handle { engine, threads: Mutex::new(threads) }))
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(super) fn engine(&self) -> &Arc<Engine> {
         &self.0.engine
     }
 
     /// What opening found and did.
+    ///
+    /// ```
+    /// # use factlog::{Store};
+    /// # let store = Store::in_memory()?;
+    /// let report = store.open_report();
+    /// assert!(report.created && report.damage.is_empty());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     #[must_use]
     pub fn open_report(&self) -> OpenReport {
         self.engine().report.clone()
@@ -79,6 +87,15 @@ impl Store {
     /// Commits what waits, marks the log as closed and gives the lock back. Other handles to the
     /// store answer `Closed` from then on. Dropping the last handle does the same, without the
     /// answer.
+    ///
+    /// ```
+    /// # use factlog::{Store};
+    /// # let store = Store::in_memory()?;
+    /// let other = store.clone();
+    /// store.close()?;
+    /// assert!(other.event_at(factlog::Position::new(1)).is_err());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Io`: nothing acknowledged is lost, but the next opening will find an unclean end.
@@ -113,32 +130,97 @@ impl Store {
     }
 
     /// Begins a batch over several streams, with checks, conditions or a checkpoint.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// let opened = || [NewEvent::binary("Opened", "")];
+    /// store.batch()
+    ///     .append("Account-1", Expect::NoStream, opened())
+    ///     .append("Account-2", Expect::NoStream, opened())
+    ///     .commit()?;
+    /// assert_eq!(store.last_position().get(), 2);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn batch(&self) -> BatchBuilder<'_> {
         BatchBuilder::new(self.engine())
     }
 
     /// Reads one stream, from its first event on.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "1")])?;
+    /// for event in store.read_stream("Clock-1") {
+    ///     assert_eq!(event?.event_type(), "Ticked");
+    /// }
+    /// assert_eq!(store.read_stream("Clock-2").into_iter().count(), 0);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn read_stream(&self, stream: impl StreamKey) -> Read {
         let name = stream.stream_name().map(|name| Source::Stream(name.into_owned()));
         Read::new(self.engine().clone(), name)
     }
 
     /// Reads all events in the order of their positions.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "1")])?;
+    /// let mut bytes = 0;
+    /// store.read_all().for_each(|event| {
+    ///     bytes += event.data().len();
+    ///     std::ops::ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!(bytes, 1);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn read_all(&self) -> Read {
         Read::new(self.engine().clone(), Ok(Source::All))
     }
 
     /// Reads the streams of a category, in the order of positions.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Order-1", Expect::Any, [NewEvent::binary("Placed", "")])?;
+    /// store.append("Order-2", Expect::Any, [NewEvent::binary("Placed", "")])?;
+    /// assert_eq!(store.read_category("Order").into_iter().count(), 2);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn read_category(&self, category: &str) -> Read {
         Read::new(self.engine().clone(), Ok(Source::Category(category.into())))
     }
 
     /// Reads what matches a query, in the order of positions.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Query, Store};
+    /// # let store = Store::in_memory()?;
+    /// let placed = NewEvent::binary("Placed", "").tag("customer:7");
+    /// store.append("Order-1", Expect::Any, [placed, NewEvent::binary("Paid", "")])?;
+    /// let query = Query::types(["Placed", "Cancelled"]).tag("customer:7");
+    /// assert_eq!(store.read(query).into_iter().count(), 1);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn read(&self, query: impl Into<Query>) -> Read {
         Read::new(self.engine().clone(), Ok(Source::Query(query.into())))
     }
 
     /// The event with this id; with ids unique per stream, the newest.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// let event = NewEvent::binary("Ticked", "");
+    /// let id = event.event_id();
+    /// store.append("Clock-1", Expect::Any, [event])?;
+    /// assert_eq!(store.event(id)?.map(|event| event.position().get()), Some(1));
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Damaged`, `Closed`, `Io`.
@@ -148,6 +230,15 @@ impl Store {
 
     /// The event at a position.
     ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Position, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// assert!(store.event_at(Position::new(1))?.is_some());
+    /// assert!(store.event_at(Position::new(2))?.is_none());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Damaged`, `Closed`, `Io`.
     pub fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
@@ -155,6 +246,14 @@ impl Store {
     }
 
     /// The event with this version of a stream.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store, Version};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// assert!(store.stream_event("Clock-1", Version::new(1))?.is_some());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Invalid` name, `Damaged`, `Closed`, `Io`.
@@ -172,6 +271,15 @@ impl Store {
     }
 
     /// Where a stream stands; `None` when it has no events.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store, Version};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let version = store.head("Clock-1")?.map_or(Version::NONE, |head| head.version);
+    /// store.append("Clock-1", Expect::Version(version), [NewEvent::binary("Ticked", "")])?;
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Invalid` name, `Closed`.
@@ -191,6 +299,14 @@ impl Store {
 
     /// The last event of a stream.
     ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// assert!(store.last_event("Clock-1")?.is_some_and(|event| event.event_type() == "Ticked"));
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Invalid` name, `Damaged`, `Closed`, `Io`.
     pub fn last_event(&self, stream: impl StreamKey) -> Result<Option<RecordedEvent>> {
@@ -201,6 +317,15 @@ impl Store {
     }
 
     /// The streams whose names begin with `prefix`, sorted by name.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Order-1", Expect::Any, [NewEvent::binary("Placed", "")])?;
+    /// let orders = store.streams("Order-")?;
+    /// assert_eq!(orders[0].name.as_str(), "Order-1");
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Closed`.
@@ -219,6 +344,14 @@ impl Store {
 
     /// The categories that begin with `prefix`, sorted, with how many streams each has.
     ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Order-1", Expect::Any, [NewEvent::binary("Placed", "")])?;
+    /// assert_eq!(store.categories("")?[0].name, "Order");
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Closed`.
     pub fn categories(&self, prefix: &str) -> Result<Vec<CategoryInfo>> {
@@ -228,84 +361,42 @@ impl Store {
     }
 
     /// The watermark: everything up to here can be read.
+    ///
+    /// ```
+    /// # use factlog::{Position, Store};
+    /// # let store = Store::in_memory()?;
+    /// assert_eq!(store.last_position(), Position::START);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     #[must_use]
     pub fn last_position(&self) -> Position {
         self.engine().watch.level(Mark::Visible)
     }
 
     /// Follows a source: first what is there, then what comes, without a seam between the two.
+    ///
+    /// ```
+    /// # use factlog::{Delivery, Expect, NewEvent, Source, Start, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let orders = Source::Category("Order".into());
+    /// let mut orders = store.subscribe(orders).start(Start::Beginning)?;
+    /// assert!(matches!(orders.next()?, Delivery::Progress(_))); // nothing there matched
+    /// assert!(matches!(orders.next()?, Delivery::CaughtUp(_)));
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn subscribe(&self, source: Source) -> SubscribeOptions {
         SubscribeOptions::new(self.engine().clone(), source)
     }
 
-    /// The position a checkpoint was saved at.
-    ///
-    /// # Errors
-    /// `Damaged`, `Io`.
-    pub fn checkpoint(&self, name: &str) -> Result<Option<Position>> {
-        self.engine().refuse_closed()?;
-        Ok(self.engine().checkpoint(name)?.map(|checkpoint| checkpoint.position))
-    }
-
-    /// Every checkpoint, sorted by name.
-    ///
-    /// # Errors
-    /// `Damaged`, `Io`.
-    pub fn checkpoints(&self) -> Result<Vec<CheckpointInfo>> {
-        self.engine().refuse_closed()?;
-        let all = self.engine().checkpoints()?;
-        let info = all.into_iter().map(|(name, checkpoint)| CheckpointInfo {
-            name,
-            position: checkpoint.position,
-            saved_at: checkpoint.saved_at,
-        });
-        Ok(info.collect())
-    }
-
-    /// Saves a subscriber's progress durably; it never goes back.
-    ///
-    /// # Errors
-    /// `Invalid` above the end of the log or below what is saved; `DiskFull`, `InDoubt`,
-    /// `Poisoned`.
-    pub fn save_checkpoint(&self, name: &str, position: Position) -> Result<()> {
-        self.engine().save_checkpoint(name, position, false)
-    }
-
-    /// Sets a checkpoint to any position, also back.
-    ///
-    /// # Errors
-    /// `Invalid` above the end of the log; `DiskFull`, `InDoubt`, `Poisoned`.
-    pub fn reset_checkpoint(&self, name: &str, position: Position) -> Result<()> {
-        self.engine().save_checkpoint(name, position, true)
-    }
-
-    /// The newest snapshot of a stream under a name. One that cannot be read, or that belongs to
-    /// another history, is answered as none.
-    ///
-    /// # Errors
-    /// `Invalid` name, `Closed`.
-    pub fn snapshot(&self, stream: impl StreamKey, name: &str) -> Result<Option<Snapshot>> {
-        let stream = stream.stream_name()?;
-        self.engine().snapshot(stream.as_str(), name)
-    }
-
-    /// Saves an aggregate's folded state at a version of its stream, in place of the one before.
-    ///
-    /// # Errors
-    /// `Invalid` when the stream has no such version; `DiskFull`, `InDoubt`, `Poisoned`.
-    pub fn save_snapshot(
-        &self,
-        stream: impl StreamKey,
-        name: &str,
-        (version, schema_version): (Version, u16),
-        data: impl Into<Vec<u8>>,
-    ) -> Result<()> {
-        let stream = stream.stream_name()?;
-        let snapshot = Snapshot::new(version, schema_version, data.into());
-        self.engine().save_snapshot(stream.as_str(), name, snapshot)
-    }
-
     /// Counts and sizes.
+    ///
+    /// ```
+    /// # use factlog::{Store};
+    /// # let store = Store::in_memory()?;
+    /// assert_eq!(store.stats().events, 0);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         let engine = self.engine();
@@ -335,6 +426,13 @@ impl Store {
 
     /// Checks every checksum and every link of the log.
     ///
+    /// ```
+    /// # use factlog::{Store};
+    /// # let store = Store::in_memory()?;
+    /// assert!(store.verify()?.damage.is_empty());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Unsupported`, `Io`.
     pub fn verify(&self) -> Result<VerifyReport> {
@@ -345,6 +443,16 @@ impl Store {
 
 /// Checks every checksum and every link of the log in a directory, without opening it: takes no
 /// lock and writes nothing, also beside a writer. `progress` hears bytes done and bytes in all.
+///
+/// ```
+/// # use factlog::{Store};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path();
+/// # Store::open(path)?;
+/// let report = factlog::verify(path, &mut |_, _| ())?;
+/// assert!(report.clean);
+/// # Ok::<(), factlog::Error>(())
+/// ```
 ///
 /// # Errors
 /// `NotFound`, `Damaged` (when not even the head checks), `Unsupported`, `Io`.

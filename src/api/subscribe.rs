@@ -69,6 +69,19 @@ impl SubscribeOptions {
 
     /// Begins.
     ///
+    /// ```
+    /// # use factlog::{Delivery, Expect, NewEvent, Position, Source, Start, Store, StreamName};
+    /// # let store = Store::in_memory()?;
+    /// # store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let stream = Source::Stream(StreamName::new("Clock-1")?);
+    /// let mut clock = store.subscribe(stream).start(Start::Checkpoint("mailer".into()))?;
+    /// if let Delivery::Event(event) = clock.next()? {
+    ///     store.save_checkpoint("mailer", event.position())?;
+    /// }
+    /// assert!(store.subscribe(Source::All).start(Start::After(Position::new(9))).is_err());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `Invalid` for a query without items, or a position or checkpoint beyond the end of the log
     /// or of another history; `Closed`.
@@ -153,6 +166,20 @@ impl Subscription {
 
     /// The next delivery, waiting for it at most so long.
     ///
+    /// ```
+    /// # use factlog::{Delivery, Expect, NewEvent, Source, Start, Store};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let mut all = store.subscribe(Source::All).start(Start::Beginning)?;
+    /// let mut events = 0;
+    /// while let Some(delivery) = all.next_timeout(Duration::from_millis(5))? {
+    ///     events += u32::from(matches!(delivery, Delivery::Event(_)));
+    /// }
+    /// assert_eq!(events, 1); // and nothing for 5 ms
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::next`].
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Delivery>> {
@@ -169,6 +196,18 @@ impl Subscription {
     }
 
     /// The next delivery if there is one already.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Source, Start, Store};
+    /// # let store = Store::in_memory()?;
+    /// # store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let mut all = store.subscribe(Source::All).start(Start::Beginning)?;
+    /// while let Some(delivery) = all.try_next()? {
+    ///     println!("{delivery:?}");
+    /// }
+    /// assert_eq!(all.position(), store.last_position());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -216,6 +255,18 @@ impl Subscription {
 
     /// The next delivery for a task, which is woken when there may be one.
     ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Source, Start, Store};
+    /// # use std::future;
+    /// # let store = Store::in_memory()?;
+    /// # store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let mut all = store.subscribe(Source::All).start(Start::Beginning)?;
+    /// // To be awaited, in any runtime.
+    /// let next = future::poll_fn(|context| all.poll_next(context));
+    /// # drop(next);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::next`].
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Delivery>> {
@@ -237,12 +288,40 @@ impl Subscription {
     /// A channel that holds a wake-up when there may be something to read, to `select!` over; read
     /// with [`Self::try_next`] until it answers `None`. It never carries events, and is
     /// disconnected when the store closes.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Source, Start, Store};
+    /// # let store = Store::in_memory()?;
+    /// # store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let mut all = store.subscribe(Source::All).start(Start::Beginning)?;
+    /// while all.try_next()?.is_some() {} // first what is there
+    /// let signal = all.signal();
+    /// while all.try_next()?.is_some() {} // and what came before there was a signal
+    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// assert!(signal.recv().is_ok()); // or in `select!`, with other channels
+    /// assert!(all.try_next()?.is_some());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     #[must_use]
     pub fn signal(&self) -> Receiver<()> {
         self.engine.watch.signal()
     }
 
     /// The deliveries as a blocking iterator; it ends when the store is closed.
+    ///
+    /// ```
+    /// # use factlog::{Delivery, Expect, NewEvent, Source, Start, Store};
+    /// # let store = Store::in_memory()?;
+    /// # store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let mut all = store.subscribe(Source::All).start(Start::Beginning)?;
+    /// for delivery in all.iter() {
+    ///     match delivery? {
+    ///         Delivery::Event(event) => println!("{}", event.event_type()),
+    ///         _ => break, // caught up
+    ///     }
+    /// }
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     pub fn iter(&mut self) -> impl Iterator<Item = Result<Delivery>> {
         std::iter::from_fn(move || match self.next() {
             Err(error) if error.kind() == ErrorKind::Closed => None,
@@ -252,6 +331,19 @@ impl Subscription {
 
     /// Hands events to `handle` in batches of at most `batch` events, as they come, until it breaks
     /// or the store is closed.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Source, Start, Store};
+    /// # use std::ops::ControlFlow;
+    /// # let store = Store::in_memory()?;
+    /// # store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
+    /// let mut all = store.subscribe(Source::All).start(Start::Beginning)?;
+    /// all.run(100, |events| {
+    ///     println!("{} events to write into a table", events.len());
+    ///     ControlFlow::Break(()) // enough; `Continue` to go on
+    /// })?;
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Damaged`, `Io`.

@@ -1,6 +1,12 @@
 //! Layer 2.4: the operating system, real, in memory and simulated.
 //!
 //! Knows: which implementation is compiled where. Does not know: anything else.
+//!
+//! A store opens on any [`Disk`] with [`Options::open_on`](crate::Options::open_on). [`RealDisk`]
+//! is a directory of the file system, which [`Store::open`](crate::Store::open) uses; [`MemDisk`]
+//! is a directory in memory that outlives the stores on it; `SimDisk`, with the feature `sim`, cuts
+//! the power and fails calls on demand. The documentation of [`Disk`] and [`DiskFile`] is the fault
+//! model: an implementation of your own must keep it to the letter.
 
 mod api;
 #[cfg(any(not(unix), test))]

@@ -11,6 +11,7 @@ use super::queue::{Queued, Slot, Turn};
 use super::shared::Engine;
 use super::sidecars::begun;
 use super::staged::{Accepted, CheckpointWrite, Staged};
+use super::tell;
 use crate::format::{CheckpointRecord, segment_seed};
 use crate::index::CheckpointEntry;
 use crate::log::{BatchBytes, CommitFailure, LogEnd, Tail};
@@ -350,6 +351,7 @@ impl<'a> Round<'a> {
         let visible = engine.catalog.read().last;
         engine.watch.publish(visible, visible);
         self.tail.mark_live().map_err(CommitFailure::Fatal)?;
+        tell::rolled(self.tail.segment(), end.next_position);
         self.tail.begin();
         Ok(())
     }

@@ -19,6 +19,7 @@ mod segment;
 mod shared;
 mod sidecars;
 mod staged;
+mod tell;
 mod watch;
 
 pub use batch::{Appended, StreamAppended};

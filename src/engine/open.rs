@@ -15,6 +15,7 @@ use super::follow::{Follower, follow};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
 use super::sidecars::Opening;
+use super::tell;
 use super::watch::Watch;
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -68,6 +69,7 @@ pub(crate) fn open_writer(
         false => IndexOrigin::Sidecars,
     };
     report.elapsed = Duration::from_micros(clock.now().saturating_sub(began));
+    tell::opened(&place, &report);
     let (sender, jobs) = unbounded();
     let background = settings.background;
     let last = catalog.last;
@@ -183,6 +185,7 @@ pub(crate) fn open_follower(
     report.segments = catalog.segments.len() as u64;
     report.events = catalog.last.get();
     report.elapsed = Duration::from_micros(parts.clock.now().saturating_sub(began));
+    tell::opened(&parts.disk.location(), &report);
     let last = catalog.last;
     let mut engine = engine_of(parts, follower.identity(), catalog, report);
     engine.read_only = true;

@@ -10,6 +10,7 @@ use super::catalog::{Catalog, View};
 use super::keeper::Job;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
+use super::tell;
 use super::watch::{Mark, Watch};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskLock};
@@ -82,6 +83,7 @@ impl Engine {
     pub(crate) fn poison(&self, cause: &Error) {
         let mut poison = self.poison.lock();
         if poison.is_none() {
+            tell::poisoned(&self.disk.location(), cause);
             *poison = Some(cause.clone());
         }
         drop(poison);

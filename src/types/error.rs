@@ -72,6 +72,18 @@ pub struct Conflict {
 }
 
 /// What went wrong, where, and what to do: see [`Error::kind`]. Cheap to clone, one word wide.
+///
+/// ```
+/// use factlog::{ErrorKind, Expect, NewEvent, Store, Version};
+/// let store = Store::in_memory()?;
+/// let expect = Expect::Version(Version::new(3));
+/// let error = store.append("Order-1", expect, [NewEvent::binary("Paid", "")]).unwrap_err();
+/// match error.kind() {
+///     ErrorKind::Conflict => assert_eq!(error.conflicts()[0].actual, Version::NONE),
+///     _ => return Err(error),
+/// }
+/// # Ok::<(), factlog::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

@@ -1,5 +1,7 @@
 //! Layer 0.9: the words, the bounds and the errors; nothing here knows bytes, files or threads.
 
+#[cfg(feature = "bincode")]
+mod codec;
 mod error;
 mod event;
 mod expect;

@@ -318,7 +318,21 @@ impl RecordedEvent {
         self.as_ref().causation()
     }
 
-    /// Its data as a value.
+    /// Its data as a value, by serde. The value may borrow from the event.
+    ///
+    /// ```
+    /// use factlog::{Expect, NewEvent, Store};
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Placed<'a> {
+    ///     item: &'a str,
+    /// }
+    /// let store = Store::in_memory()?;
+    /// let placed = NewEvent::json("OrderPlaced", &Placed { item: "lamp" })?;
+    /// store.append("Order-42", Expect::NoStream, [placed])?;
+    /// let event = store.last_event("Order-42")?.expect("it was appended");
+    /// assert_eq!(event.json::<Placed>()?.item, "lamp");
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Decode` when the data is not JSON of that shape.
