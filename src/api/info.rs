@@ -44,8 +44,8 @@ pub struct CheckpointInfo {
     pub name: String,
     /// The position of the last event its subscriber has done with.
     pub position: Position,
-    /// When it was saved; 0 when a batch carried it.
-    pub saved_at: Timestamp,
+    /// When it was saved; `None` when a batch carried it.
+    pub saved_at: Option<Timestamp>,
 }
 
 /// Counts and sizes.

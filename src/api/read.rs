@@ -46,7 +46,7 @@ impl Read {
         Self {
             engine,
             source,
-            versions: (Version::NONE, Version::new(u64::MAX - 1)),
+            versions: ALL_VERSIONS,
             after: Position::START,
             through: Position::new(u64::MAX - 1),
             since: None,
@@ -57,7 +57,8 @@ impl Read {
         }
     }
 
-    /// From this version on, inclusive. Counts only when one stream is read.
+    /// From this version on, inclusive. Versions belong to one stream: anything else is
+    /// `Invalid`.
     ///
     /// ```
     /// # use factlog::{Expect, NewEvent, Store, Version};
@@ -73,7 +74,8 @@ impl Read {
         self
     }
 
-    /// Up to this version, inclusive. Counts only when one stream is read.
+    /// Up to this version, inclusive. Versions belong to one stream: anything else is
+    /// `Invalid`.
     ///
     /// ```
     /// # use factlog::{Expect, NewEvent, Store, Version};
@@ -234,6 +236,27 @@ impl Read {
         }
         Ok(())
     }
+
+    /// How many events there are; none of them is copied.
+    ///
+    /// # Errors
+    /// As [`Self::for_each`].
+    pub fn count(self) -> Result<u64> {
+        let mut events = 0;
+        self.for_each(|_| {
+            events += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(events)
+    }
+
+    /// All the events, copied.
+    ///
+    /// # Errors
+    /// As [`Self::for_each`].
+    pub fn to_vec(self) -> Result<Vec<RecordedEvent>> {
+        self.into_iter().collect()
+    }
 }
 
 impl IntoIterator for Read {
@@ -344,7 +367,13 @@ impl Iterator for Events {
     }
 }
 
+/// Every version there can be.
+const ALL_VERSIONS: (Version, Version) = (Version::NONE, Version::new(u64::MAX - 1));
+
 fn wanted(source: Source, versions: (Version, Version)) -> Result<Wanted> {
+    if versions != ALL_VERSIONS && !matches!(source, Source::Stream(_)) {
+        return Err(Error::invalid("versions belong to one stream; bound this read by positions"));
+    }
     Ok(match source {
         Source::All => Wanted::All,
         Source::Stream(name) => {

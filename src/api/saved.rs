@@ -43,7 +43,7 @@ impl Store {
         let info = all.into_iter().map(|(name, checkpoint)| CheckpointInfo {
             name,
             position: checkpoint.position,
-            saved_at: checkpoint.saved_at,
+            saved_at: Some(checkpoint.saved_at).filter(|at| at.micros() > 0),
         });
         Ok(info.collect())
     }

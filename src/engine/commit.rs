@@ -234,7 +234,9 @@ impl<'a> Round<'a> {
     }
 
     fn asks_sync(&self, batch: &Batch) -> bool {
-        batch.durability.unwrap_or(self.engine.settings.durability) == Durability::Sync
+        let own = self.engine.settings.durability;
+        // Whatever is more than the store's own is given at once, which is more than was asked.
+        own == Durability::Sync || batch.durability.is_some_and(|asked| asked != own)
     }
 
     fn make_durable(&mut self) -> Result<(), CommitFailure> {

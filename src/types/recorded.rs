@@ -116,6 +116,12 @@ impl<'a> EventRef<'a> {
         self.body.get(self.layout.metadata_end as usize..).unwrap_or_default()
     }
 
+    /// Its data as text, if it is UTF-8.
+    #[must_use]
+    pub fn text(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.data()).ok()
+    }
+
     /// What its data is.
     #[must_use]
     pub fn content_type(&self) -> ContentType {
@@ -292,6 +298,12 @@ impl RecordedEvent {
     #[must_use]
     pub fn data(&self) -> &[u8] {
         self.as_ref().data()
+    }
+
+    /// Its data as text, if it is UTF-8.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.as_ref().text()
     }
 
     /// What its data is.

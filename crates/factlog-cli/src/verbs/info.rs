@@ -47,7 +47,7 @@ struct Checkpoint {
     name: String,
     position: u64,
     lag: u64,
-    saved_at: String,
+    saved_at: Option<String>,
 }
 
 /// Runs it.
@@ -84,7 +84,7 @@ fn gather(store: &Store, dir: String) -> Result<Info, Failure> {
     let checkpoints = checkpoints.into_iter().map(|checkpoint| Checkpoint {
         position: checkpoint.position.get(),
         lag: last.get().saturating_sub(checkpoint.position.get()),
-        saved_at: rfc3339(checkpoint.saved_at),
+        saved_at: checkpoint.saved_at.map(rfc3339),
         name: checkpoint.name,
     });
     let damage = report
@@ -133,7 +133,8 @@ fn print(out: &mut Out, info: &Info, exact: bool) -> Result<(), Failure> {
     }
     for checkpoint in &info.checkpoints {
         let Checkpoint { name, position, lag, saved_at } = checkpoint;
-        out.line(format!("checkpoint {name}: position {position}, {lag} behind, of {saved_at}"))?;
+        let of = saved_at.as_ref().map(|at| format!(", of {at}")).unwrap_or_default();
+        out.line(format!("checkpoint {name}: position {position}, {lag} behind{of}"))?;
     }
     for damage in &info.damage {
         out.line(format!("damage: {damage}"))?;
