@@ -3,5 +3,6 @@
 mod basics;
 mod crash;
 mod faults;
+mod hostile;
 mod recovery;
 mod rig;
