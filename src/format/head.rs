@@ -119,7 +119,9 @@ impl Head {
             durable,
             ancestors,
         };
-        let ordered = first_segment >= 1 && first_segment - 1 <= last_segment;
+        // So that counting on from them cannot overflow.
+        let sane = [generation, last_segment, durable].iter().all(|count| count >> 62 == 0);
+        let ordered = sane && first_segment >= 1 && first_segment - 1 <= last_segment;
         (take.0.is_empty() && ordered).then_some(head)
     }
 

@@ -107,6 +107,8 @@ fn decode_head(head: &[u8], seed: u32, offset: u64) -> Option<((usize, usize, bo
     let (sequence, body_crc, sum) = (take.u64()?, take.u32()?, take.u32()?);
     let start = crc_from(seed, head.get(..28)?);
     let sane = magic == MAGIC && (1..=KEY_MAX).contains(&key) && value <= VALUE_MAX && removed <= 1;
+    // So that counting on from it cannot overflow.
+    let sane = sane && sequence >> 62 == 0;
     let checks = crc_from(start, &offset.to_le_bytes()) == sum;
     (sane && checks).then_some(((key as usize, value as usize, removed == 1), sequence, body_crc))
 }

@@ -73,7 +73,10 @@ impl LiveMark {
             segment: take.u64()?,
             end: take.u64()?,
         };
-        (take.u32()? == crc(body)).then_some(mark)
+        // So that counting on from them cannot overflow.
+        let counts = [mark.sequence, mark.frame, mark.next_position, mark.segment, mark.end];
+        let sane = counts.iter().all(|count| count >> 62 == 0);
+        (take.u32()? == crc(body) && sane).then_some(mark)
     }
 
     /// The newest mark of `store` in the whole file's bytes.

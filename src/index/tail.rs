@@ -64,6 +64,9 @@ impl TailIndex {
         if offset == DAMAGED || ordinal == u32::MAX - 1 {
             return Err("the event's offset or ordinal is impossible");
         }
+        if event.version().get() >> 62 != 0 {
+            return Err("the event's version is impossible");
+        }
         let stream = event.stream();
         self.streams.push(stream, event.version(), ordinal, self.lost())?;
         self.offsets.push(offset);

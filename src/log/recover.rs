@@ -53,7 +53,10 @@ pub(crate) fn recover(
     found.refuse_damage()?;
     report.notes.extend(found.notes.iter().cloned());
     remove_temporaries(&**disk)?;
-    let recovery = Recovery { disk, settings, now, epoch: found.epoch + 1 };
+    let epoch = found.epoch.checked_add(1).ok_or_else(|| {
+        Error::damaged(name_of(FileName::Head(0)), 40, "there is no writer epoch left")
+    })?;
+    let recovery = Recovery { disk, settings, now, epoch };
     if found.segments.is_empty() {
         recovery.begin(found, report)
     } else {

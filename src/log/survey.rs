@@ -90,7 +90,7 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|e| Error::io(format!("cannot list {}", disk.location()), e))?,
     };
-    let numbers: Vec<u64> = names
+    let mut numbers: Vec<u64> = names
         .iter()
         .filter_map(|name| match FileName::parse(name) {
             Some(FileName::Segment(number)) => Some(number),
@@ -117,17 +117,21 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
     };
     if let Some(name) = heads.damaged {
         // The lost generation was the other's successor at most, so it can have begun one epoch.
-        survey.epoch += 1;
+        survey.epoch = survey.epoch.saturating_add(1);
         survey.notes.push(format!("{name} does not check; the other generation was used"));
     }
     let listed = survey.head.last_segment;
-    let last = numbers.iter().copied().max().unwrap_or(0).max(listed);
-    // A number far beyond the log is a foreign file, not 2^60 missing segments.
-    let last = last.min(listed + 2);
-    for number in survey.head.first_segment..=last {
+    numbers.sort_unstable();
+    let mut next = survey.head.first_segment;
+    // A number far beyond the log is a foreign file.
+    let ours = next..=listed + 2;
+    for number in numbers.into_iter().filter(|number| ours.contains(number)) {
+        survey.miss(next, number.min(listed + 1));
         let found = look_at(disk, &survey.head, number)?;
         survey.take(number, found, listed);
+        next = number + 1;
     }
+    survey.miss(next, listed + 1);
     survey.link_ends();
     Ok(Some(survey))
 }
@@ -255,6 +259,18 @@ impl Survey {
             Found::Missing => {}
             Found::Damaged(error) => self.damaged(&name, 0, error.message()),
         }
+    }
+
+    /// Segments from `next` up to `until` are not there: one damage, however many a head lists.
+    fn miss(&mut self, next: u64, until: u64) {
+        if next >= until {
+            return;
+        }
+        let what = match until - next {
+            1 => "segment that the head lists is missing".to_owned(),
+            many => format!("{many} segments that the head lists are missing, from here on"),
+        };
+        self.damaged(&name_of(FileName::Segment(next)), 0, &what);
     }
 
     fn damaged(&mut self, file: &str, offset: u64, what: &str) {

@@ -13,6 +13,7 @@
 mod basics;
 mod crash;
 mod faults;
+mod hostile;
 mod model;
 mod reads;
 mod recovery;
