@@ -248,7 +248,7 @@ impl<'a> BatchBuilder<'a> {
     /// `Poisoned`, `Closed`.
     pub fn commit(self) -> Result<Appended> {
         let (engine, batch) = self.finish()?;
-        let slot = engine.queue.push(batch)?;
+        let slot = engine.queue.push(batch, || commit_inline(engine))?;
         drive(engine, &slot)
     }
 
@@ -270,7 +270,7 @@ impl<'a> BatchBuilder<'a> {
     /// `Invalid`, `Poisoned`, `Closed`.
     pub fn submit(self) -> Result<Ticket> {
         let (engine, batch) = self.finish()?;
-        let slot = engine.queue.push(batch)?;
+        let slot = engine.queue.push(batch, || commit_inline(engine))?;
         engine.queue.nudge();
         Ok(Ticket { engine: engine.clone(), slot })
     }

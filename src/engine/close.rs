@@ -158,7 +158,11 @@ impl Keeper<'_> {
             Job::Tend => {
                 let now = monotonic();
                 self.idle_due = Some(now + IDLE);
-                self.sync_due = self.interval.map(|interval| now + interval);
+                self.sync_due = self.sync_due.or(self.interval.map(|interval| now + interval));
+            }
+            Job::SyncWithin(wish) => {
+                let wish = monotonic() + wish;
+                self.sync_due = Some(self.sync_due.map_or(wish, |due| due.min(wish)));
             }
             Job::Stop => {}
         }

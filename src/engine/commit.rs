@@ -4,6 +4,8 @@
 //! batches come in. One thread at a time leads; a panic while leading poisons the store and
 //! releases everybody who waits.
 
+use std::time::Duration;
+
 use super::batch::{Appended, Batch};
 use super::decide::{Decision, decide};
 use super::keeper::Job;
@@ -32,7 +34,13 @@ pub(crate) struct Lead<'a> {
 pub(crate) fn drive(engine: &Engine, slot: &Slot) -> Result<Appended> {
     loop {
         match engine.queue.turn(slot) {
-            Turn::Done(outcome) => return outcome,
+            Turn::Done(outcome) => {
+                if !engine.settings.background {
+                    // A task that polled while this thread led is not asked to lead.
+                    commit_inline(engine);
+                }
+                return outcome;
+            }
             Turn::Lead => Lead::taken(engine).round(),
         }
     }
@@ -110,6 +118,8 @@ struct Round<'a> {
     changes: Vec<Change>,
     verdicts: Vec<Verdict>,
     sync: bool,
+    /// A batch asked to be synced sooner than the store would do it by itself.
+    sync_within: Option<Duration>,
 }
 
 impl<'a> Round<'a> {
@@ -123,6 +133,7 @@ impl<'a> Round<'a> {
             changes: Vec::new(),
             verdicts: Vec::new(),
             sync: false,
+            sync_within: None,
         }
     }
 
@@ -180,7 +191,9 @@ impl<'a> Round<'a> {
 
     fn settle(&mut self, queued: Queued, outcome: Result<Appended>, depends: bool) {
         // A replay must be as durable as this caller asked, however the first one was stored.
-        self.sync |= outcome.is_ok() && self.asks_sync(&queued.batch) && self.tail.has_unsynced();
+        if outcome.is_ok() && self.tail.has_unsynced() {
+            self.take_wish(&queued.batch);
+        }
         self.verdicts.push(Verdict { queued, outcome, depends });
     }
 
@@ -228,15 +241,22 @@ impl<'a> Round<'a> {
         };
         let from = self.placed.len();
         self.tail.stage_batch(&bytes, &mut self.placed);
-        self.sync |= self.asks_sync(batch);
+        self.take_wish(batch);
         let events = from..self.placed.len();
         self.changes.push(Change { queued, answer, events, checkpoint });
     }
 
-    fn asks_sync(&self, batch: &Batch) -> bool {
-        let own = self.engine.settings.durability;
-        // Whatever is more than the store's own is given at once, which is more than was asked.
-        own == Durability::Sync || batch.durability.is_some_and(|asked| asked != own)
+    fn take_wish(&mut self, batch: &Batch) {
+        let settings = &self.engine.settings;
+        match batch.durability.unwrap_or(settings.durability) {
+            Durability::Sync => self.sync = true,
+            // Nobody will come back to it.
+            Durability::Interval(_) if !settings.background => self.sync = true,
+            Durability::Interval(wish) if batch.durability.is_some() => {
+                self.sync_within = Some(self.sync_within.map_or(wish, |known| known.min(wish)));
+            }
+            _ => {}
+        }
     }
 
     fn make_durable(&mut self) -> Result<(), CommitFailure> {
@@ -370,6 +390,9 @@ impl<'a> Round<'a> {
         self.engine.rounds.fetch_add(1, Ordering::SeqCst);
         if !self.engine.tended.swap(true, Ordering::SeqCst) {
             self.engine.hand(Job::Tend);
+        }
+        if let Some(wish) = self.sync_within.filter(|_| !self.sync) {
+            self.engine.hand(Job::SyncWithin(wish));
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Knows: what there is to do. Does not know: how (`close.rs` runs it on the store's thread).
 
+use std::time::Duration;
+
 use super::segment::Segment;
 use crate::log::{LogEnd, Runway, Spares};
 use crate::sync::Arc;
@@ -17,6 +19,8 @@ pub(crate) enum Job {
     Seal(Arc<Segment>, LogEnd),
     /// Something was committed after a time of rest: sync what is due later.
     Tend,
+    /// A batch asked for more than the store's own mode: sync it no later than that.
+    SyncWithin(Duration),
     /// Stop after this.
     Stop,
 }

@@ -135,11 +135,17 @@ impl Queue {
                 || state.bytes.saturating_add(bytes) > self.limits.queue_bytes)
     }
 
-    /// Puts a batch in line, waiting for room.
-    pub(crate) fn push(&self, batch: Batch) -> Result<Arc<Slot>> {
+    /// Puts a batch in line, waiting for room. Where nobody else would make any, `commit` does.
+    pub(crate) fn push(&self, batch: Batch, commit: impl Fn()) -> Result<Arc<Slot>> {
         let mut state = self.state.lock();
         while self.is_full(&state, batch.records.len()) && !state.closed {
-            self.room.wait(&mut state);
+            if self.background || state.leading {
+                self.room.wait(&mut state);
+            } else {
+                drop(state);
+                commit();
+                state = self.state.lock();
+            }
         }
         self.admit(state, batch)
     }

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod append;
 mod basics;
 mod crash;
 mod faults;
@@ -18,4 +19,5 @@ mod model;
 mod reads;
 mod recovery;
 mod rig;
+mod support;
 mod verifier;
