@@ -169,4 +169,4 @@ pub(crate) fn last_used_byte(source: &mut dyn Source, from: u64) -> io::Result<u
     }
 }
 
-const _: () = assert!(SEGMENT_HEADER_BYTES % 8 == 0);
+const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(8));

@@ -1,4 +1,11 @@
 //! The independent verifier, written from `docs/FORMAT.md` alone, agrees with this code.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
