@@ -135,8 +135,8 @@ impl Recovery<'_> {
             )
             .in_file(name, end.walk.stop)),
             EndVerdict::Damaged => Err(damaged_end(&found, &end, tail.number)),
-            EndVerdict::Clean => self.continue_here(found, &tail, &end),
-            EndVerdict::Rescue | EndVerdict::Torn => {
+            EndVerdict::Clean if !self.shares_block(&end) => self.continue_here(found, &tail, &end),
+            EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Torn => {
                 if end.verdict == EndVerdict::Torn {
                     self.set_torn_aside(&found, &end, tail.number, report)?;
                 }
@@ -191,6 +191,13 @@ impl Recovery<'_> {
         let stage = self.fresh(tail.number, &head, cursor, at, before, Some(survivors))?;
         found.segments.pop();
         self.finish(found, head, tail.number, stage, good.last_recorded_at)
+    }
+
+    /// Whether the next commit would share a block with synced bytes though it may not: the end was
+    /// written by a store that did not mind.
+    fn shares_block(&self, end: &TailEnd) -> bool {
+        let aligned = end.walk.good.offset.is_multiple_of(COMMIT_BLOCK);
+        self.settings.align_commit && !end.sealed && !aligned
     }
 
     /// Everything is certified and nothing follows: write on in the same segment.

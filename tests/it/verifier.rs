@@ -1,4 +1,11 @@
 //! The independent verifier, written from `docs/FORMAT.md` alone, agrees with this code.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -251,6 +258,29 @@ fn they_agree_when_every_commit_has_blocks_of_its_own() {
     assert!(store.open_report().clean, "a filler after the closed mark does not hide it");
     let said = same(copy(dir.path()).path());
     assert!(said.says["segments"].as_u64().unwrap() > 3, "{}", said.says);
+}
+
+#[test]
+fn every_commit_has_blocks_of_its_own_whatever_was_there_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = options().open(dir.path()).unwrap();
+    fill(&store, 0, 10);
+    let uncertified = copy(dir.path());
+    forget_marks(uncertified.path());
+    let open = copy(dir.path());
+    store.close().unwrap();
+    for place in [dir.path(), open.path(), uncertified.path()] {
+        let store = options().align_commit(true).open(place).unwrap();
+        for n in 0..3 {
+            store.append("Block-1", Expect::Any, [event(n)]).unwrap();
+            let bytes = fs::read(segment(place, tail(place))).unwrap();
+            let starts = frames(&bytes);
+            // The batch, the filler behind it, and the end.
+            let [.., batch, _, end] = starts[..] else { panic!("{starts:?}") };
+            assert_eq!((batch % 4096, end % 4096), (0, 0), "{starts:?}");
+        }
+        assert!(store.verify().unwrap().clean);
+    }
 }
 
 /// The offsets of the last segment's frames, and the end of the last.

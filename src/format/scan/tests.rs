@@ -24,6 +24,10 @@ struct Built {
     frames: Vec<u64>,
 }
 
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
+}
+
 fn start() -> Expected {
     Expected { number: 7, position: 20, chain: 99, epoch_min: 2, epoch_max: 5 }
 }
@@ -305,7 +309,7 @@ fn numbers_and_positions_have_an_end() {
 fn swapped_frames_do_not_check() {
     // Of one size, so that each lies where the other was.
     let built = Built::opened().batch(1).batch(1);
-    let (a, b) = (built.frames[1] as usize, built.frames[2] as usize);
+    let (a, b) = (index(built.frames[1]), index(built.frames[2]));
     let mut bytes = built.bytes[..a].to_vec();
     bytes.extend_from_slice(&built.bytes[b..]);
     bytes.extend_from_slice(&built.bytes[a..b]);
@@ -477,14 +481,14 @@ fn headers_are_found_where_they_check_and_nowhere_else() {
     assert_eq!(find(&built.bytes, first + 1..end), Some((second, 8)));
     assert_eq!(find(&built.bytes, first + 8..second), None, "the range ends before it");
     assert_eq!(find(&built.bytes, first + 8..second + 1), Some((second, 8)));
-    assert_eq!(find(&built.bytes[..built.frames[2] as usize + 63], second + 8..end), None);
+    assert_eq!(find(&built.bytes[..index(built.frames[2]) + 63], second + 8..end), None);
     assert_eq!(find(&built.bytes, end..end), None);
     assert_eq!(find(&built.bytes, end + 4096..end + 9000), None, "beyond the file");
     assert_eq!(find_header(&mut built.bytes.as_slice(), 0..end, 1).unwrap(), None, "other seed");
     // The magic alone, and a frame that lies where it was not written.
-    let mut bytes = built.bytes[..second as usize].to_vec();
+    let mut bytes = built.bytes[..index(second)].to_vec();
     bytes.extend_from_slice(b"FLFR and so on..");
-    bytes.extend_from_slice(&built.bytes[second as usize..]);
+    bytes.extend_from_slice(&built.bytes[index(second)..]);
     assert_eq!(find(&bytes, second..end), None);
 }
 
