@@ -97,7 +97,8 @@ struct Change {
 struct Verdict {
     queued: Queued,
     outcome: Result<Appended>,
-    /// The answer would be another if the group's changes fail.
+    /// The answer would be another if the group fails: it was judged by the group's changes, or is
+    /// only as durable as asked once the group is synced.
     depends: bool,
 }
 
@@ -179,8 +180,9 @@ impl<'a> Round<'a> {
 
     fn settle(&mut self, queued: Queued, outcome: Result<Appended>, depends: bool) {
         // A replay must be as durable as this caller asked, however the first one was stored.
-        self.sync |= outcome.is_ok() && self.asks_sync(&queued.batch) && self.tail.has_unsynced();
-        self.verdicts.push(Verdict { queued, outcome, depends });
+        let waits = outcome.is_ok() && self.asks_sync(&queued.batch) && self.tail.has_unsynced();
+        self.sync |= waits;
+        self.verdicts.push(Verdict { queued, outcome, depends: depends || waits });
     }
 
     fn accept(
@@ -337,7 +339,7 @@ impl<'a> Round<'a> {
         };
         queued.slot.answer(outcome);
         self.engine.queue.put_back(rest);
-        self.finish();
+        self.fail(failure);
     }
 
     /// Seals the segment and begins the next, for readers too.
