@@ -27,8 +27,8 @@ pub(crate) trait SegmentLookup {
     /// Where the event's record begins; `None` when it is damaged or not in this segment.
     fn offset(&self, ordinal: u32) -> Option<u32>;
 
-    /// Ordinals whose events cannot be read, ascending. Whose they were is not known, so each may be
-    /// the answer to any question. A sidecar is never made around damage and has none.
+    /// Ordinals whose events cannot be read, ascending. Whose they were is not known, so each may
+    /// be the answer to any question. A sidecar is never made around damage and has none.
     fn damaged(&self) -> &[u32] {
         &[]
     }

@@ -1,5 +1,5 @@
-//! Calls to the disk that fail: who waits is told what DESIGN section 4 says, nobody hangs, reads go
-//! on, and reopening recovers everything acknowledged.
+//! Calls to the disk that fail: who waits is told what became of it, nobody hangs, reads go on, and
+//! reopening recovers everything acknowledged.
 
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ fn survives(fault: Fault) -> bool {
         left.clear_faults();
         reopened(&left, &record, &format!("{what}, cut {seed}"));
     }
-    // A directory that has lost names, and does not say so again, is beyond any program's help while
-    // the cache still shows them.
+    // A directory that has lost names and does not say so again is beyond any program's help
+    // while the cache still shows them.
     let hidden = fault.kind == FaultKind::FailedSyncDropsPages && fault.call == FaultCall::SyncDir;
     if hidden {
         return true;

@@ -1,5 +1,5 @@
-//! Opening what was damaged: the same answers, a typed error, or a reported shorter log; never wrong
-//! data and never a silently shorter log.
+//! Opening what was damaged: the same answers, a typed error, or a reported shorter log; never
+//! wrong data and never a silently shorter log.
 
 use std::sync::Arc;
 
