@@ -106,7 +106,8 @@ struct Change {
 struct Verdict {
     queued: Queued,
     outcome: Result<Appended>,
-    /// The answer would be another if the group's changes fail.
+    /// The answer would be another if the group fails: it was judged by the group's changes, or is
+    /// only as durable as asked once the group is synced.
     depends: bool,
 }
 
@@ -191,9 +192,12 @@ impl<'a> Round<'a> {
 
     fn settle(&mut self, queued: Queued, outcome: Result<Appended>, depends: bool) {
         // A replay must be as durable as this caller asked, however the first one was stored.
-        if outcome.is_ok() && self.tail.has_unsynced() {
+        let waits = outcome.is_ok() && self.tail.has_unsynced();
+        if waits {
             self.take_wish(&queued.batch);
         }
+        // Answered only if the sync it waits for succeeds.
+        let depends = depends || (waits && self.sync);
         self.verdicts.push(Verdict { queued, outcome, depends });
     }
 
@@ -360,7 +364,7 @@ impl<'a> Round<'a> {
         };
         queued.slot.answer(outcome);
         self.engine.queue.put_back(rest);
-        self.finish();
+        self.fail(failure);
     }
 
     /// Seals the segment and begins the next, for readers too.

@@ -1,10 +1,10 @@
-//! Calls to the disk that fail: who waits is told what DESIGN section 4 says, nobody hangs, reads
-//! go on, and reopening recovers everything acknowledged.
+//! Calls to the disk that fail: who waits is told what became of it, nobody hangs, reads go on, and
+//! reopening recovers everything acknowledged.
 
 use std::sync::Arc;
 
 use factlog::disk::{Fault, FaultCall, FaultKind, SimDisk};
-use factlog::{ErrorKind, Expect, Position, Store};
+use factlog::{Durability, ErrorKind, Expect, Position, Store};
 
 use crate::crash::{Record, append_more, check, run, script};
 use crate::rig::{answers, event, open, options};
@@ -50,7 +50,7 @@ fn survives(fault: Fault) -> bool {
         left.clear_faults();
         reopened(&left, &record, &format!("{what}, cut {seed}"));
     }
-    // A directory that has lost names, and does not say so again, is beyond any program's help
+    // A directory that has lost names and does not say so again is beyond any program's help
     // while the cache still shows them.
     let hidden = fault.kind == FaultKind::FailedSyncDropsPages && fault.call == FaultCall::SyncDir;
     if hidden {
@@ -146,6 +146,55 @@ fn any_call_may_fail_after_a_part_of_a_write_on_a_full_disk() {
 #[test]
 fn any_call_may_fail_and_drop_what_it_should_have_synced() {
     every_fault_of(KINDS[5]);
+}
+
+/// A run that was cut at `k`, as a kill or as a power cut leaves it.
+fn crashed(k: u64) -> ([SimDisk; 2], Record) {
+    let disk = SimDisk::new(7);
+    disk.crash_at(k);
+    let mut record = Record::default();
+    drop(run(&disk, &options(), &script(), &mut record));
+    ([disk.after_kill(), disk.after_power_cut(k)], record)
+}
+
+#[test]
+fn any_call_may_fail_while_a_crashed_store_is_opened() {
+    let mut failed = 0;
+    for k in (0..150).step_by(17) {
+        let (disks, record) = crashed(k);
+        for (disk, kind) in disks.iter().flat_map(|disk| KINDS.map(|kind| (disk, kind))) {
+            let mut opened = 0;
+            for nth in 0.. {
+                let what = format!("cut at {k}, {kind:?} at call {nth} of opening");
+                let disk = disk.copy();
+                disk.inject(Fault::once(FaultCall::Any, nth, kind));
+                match open(&disk) {
+                    Ok(store) => {
+                        disk.clear_faults();
+                        check(&store, &mut record.clone(), true, &what);
+                        // A sidecar may fail to be written; beyond the last call nothing fails.
+                        opened += 1;
+                        if opened > 4 {
+                            break;
+                        }
+                        continue;
+                    }
+                    Err(error) => {
+                        let kinds = [ErrorKind::Io, ErrorKind::DiskFull];
+                        assert!(kinds.contains(&error.kind()), "{what}: {error:?}");
+                    }
+                }
+                failed += 1;
+                let left = disk.after_power_cut(nth);
+                reopened(&left, &record, &format!("{what}, then cut"));
+                if kind != FaultKind::FailedSyncDropsPages {
+                    disk.clear_faults();
+                    reopened(&disk, &record, &format!("{what}, then again"));
+                }
+            }
+        }
+    }
+    assert!(failed > 200, "{failed} faults");
 }
 
 /// A disk with one event on it, and the store that is open there.
@@ -301,4 +350,31 @@ fn a_checkpoint_file_without_a_durable_name_takes_no_checkpoint() {
     assert_eq!(first.kind(), ErrorKind::InDoubt);
     let second = store.save_checkpoint("reader", Position::new(1)).unwrap_err();
     assert_eq!(second.kind(), ErrorKind::Poisoned);
+}
+
+/// Found by reading: a replay that asked for more durability than the first append got was answered
+/// before the sync it waited for, when another batch of its group failed.
+#[test]
+fn a_replay_that_asks_for_a_sync_is_not_answered_without_one() {
+    for (call, nth) in [(FaultCall::Create, 0), (FaultCall::Write, 0), (FaultCall::Sync, 0)] {
+        let disk = SimDisk::new(3);
+        let disk_of = Arc::new(disk.clone());
+        let weak = options().durability(Durability::Os);
+        let store = weak.open_on(disk_of).unwrap();
+        store.append("A-1", Expect::Any, [event(0, 9000)]).unwrap();
+        store.append("A-1", Expect::Any, [event(1, 20)]).unwrap();
+        disk.inject(Fault::once(call, nth, FaultKind::Os(FULL)));
+        let again = store.batch().append("A-1", Expect::Any, [event(1, 20)]);
+        let replay = again.durability(Durability::Sync).submit().unwrap();
+        // The large one needs a roll, the small one a write of the same group.
+        let size = if call == FaultCall::Create { 5000 } else { 5 };
+        let other = store.batch().append("A-1", Expect::Any, [event(2, size)]).submit().unwrap();
+        let replayed = replay.wait();
+        assert!(other.wait().is_err(), "{call:?}: the fault came");
+        for seed in 0..30 {
+            let left = open(&disk.after_power_cut(seed)).unwrap();
+            let found = left.last_position().get();
+            assert!(replayed.is_err() || found >= 2, "{call:?}, cut {seed}: {replayed:?}");
+        }
+    }
 }
