@@ -5,3 +5,4 @@ mod basics;
 mod model;
 mod reads;
 mod support;
+mod tables;
