@@ -4,5 +4,6 @@ mod append;
 mod basics;
 mod model;
 mod reads;
+mod subscriptions;
 mod support;
 mod tables;
