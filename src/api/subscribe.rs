@@ -110,7 +110,6 @@ impl SubscribeOptions {
             cursor,
             reading: None,
             filtered,
-            silent: false,
             tell: true,
         })
     }
@@ -137,8 +136,6 @@ pub struct Subscription {
     cursor: Position,
     reading: Option<(Events, Position)>,
     filtered: bool,
-    /// The read under way has matched nothing since its last event.
-    silent: bool,
     /// `CaughtUp` is owed when the watermark is reached.
     tell: bool,
 }
@@ -183,13 +180,14 @@ impl Subscription {
     /// # Errors
     /// As [`Self::next`].
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Delivery>> {
-        let deadline = monotonic() + timeout;
+        // A moment too far off to have a name never comes.
+        let deadline = monotonic().checked_add(timeout);
         loop {
             if let Some(delivery) = self.try_next()? {
                 return Ok(Some(delivery));
             }
-            let left = deadline.saturating_duration_since(monotonic());
-            if left.is_zero() || self.wait(Some(left))? == Woken::TimedOut {
+            let left = deadline.map(|at| at.saturating_duration_since(monotonic()));
+            if left.is_some_and(|left| left.is_zero()) || self.wait(left)? == Woken::TimedOut {
                 return self.try_next();
             }
         }
@@ -217,19 +215,18 @@ impl Subscription {
                 if let Some(event) = events.next() {
                     let event = event?;
                     self.cursor = event.position();
-                    self.silent = false;
                     return Ok(Some(Delivery::Event(event)));
                 }
+                let looked_further = self.cursor < *until;
                 self.cursor = *until;
                 self.reading = None;
-                if std::mem::take(&mut self.silent) && self.filtered {
+                if looked_further && self.filtered {
                     return Ok(Some(Delivery::Progress(self.cursor)));
                 }
             }
             let view = self.engine.view_at(self.mark)?;
             if view.last > self.cursor {
                 self.tell |= view.last.get() - self.cursor.get() > BEHIND;
-                self.silent = true;
                 let last = view.last;
                 let read = Read::new(self.engine.clone(), Ok(self.source.clone()));
                 let events = Events::over_view(read.after(self.cursor), view)?;

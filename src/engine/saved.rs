@@ -53,10 +53,15 @@ impl Checkpoint {
     }
 
     /// Of one saved apart and one carried by a batch, the later: a batch's frame is durable before
-    /// anything can be saved at it, so at equal frames the saved one is the later.
+    /// anything can be saved at it, so at equal frames the saved one is the later. A batch carries
+    /// nothing below what is saved, so a lower one was judged before the other was saved.
     pub(crate) fn later(saved: Option<Self>, carried: Option<Self>) -> Option<Self> {
         match (saved, carried) {
-            (Some(saved), Some(carried)) if saved.frame >= carried.frame => Some(saved),
+            (Some(saved), Some(carried))
+                if saved.frame >= carried.frame || saved.position >= carried.position =>
+            {
+                Some(saved)
+            }
             (saved, None) => saved,
             (_, carried) => carried,
         }

@@ -191,8 +191,16 @@ impl Engine {
             .at(to));
         }
         let id = self.id_at(to)?;
-        let carried = self.catalog.read().checkpoints.get(name).map(Checkpoint::of_log);
-        let frame = self.durable_frame.load(Ordering::Acquire);
+        let carried_now = || self.catalog.read().checkpoints.get(name).map(Checkpoint::of_log);
+        let durable_now = || self.durable_frame.load(Ordering::Acquire);
+        if reset && carried_now().is_some_and(|carried| carried.frame > durable_now()) {
+            // The reset has to be the later of the two, also after a crash.
+            self.sync_now();
+            self.refuse_writing()?;
+        }
+        // In this order: what is carried at the frame or below it is seen and judged.
+        let frame = durable_now();
+        let carried = carried_now();
         let saved_at = Timestamp::from_micros(self.clock.now());
         self.with_checkpoints(|keyed| {
             let saved = keyed.get(name.as_bytes())?;

@@ -98,7 +98,8 @@ impl Watch {
 
     /// Waits until the mark is past `seen`, at most for `timeout`.
     pub(crate) fn wait_past(&self, seen: Position, mark: Mark, timeout: Option<Duration>) -> Woken {
-        let deadline = timeout.map(|timeout| monotonic() + timeout);
+        // A moment too far off to have a name never comes.
+        let deadline = timeout.and_then(|timeout| monotonic().checked_add(timeout));
         self.interested.fetch_add(1, Ordering::SeqCst);
         let mut waiting = self.waiting.lock();
         let woken = loop {
@@ -130,9 +131,11 @@ impl Watch {
     pub(crate) fn signal(&self) -> Receiver<()> {
         let (sender, receiver) = bounded(1);
         let _ = sender.try_send(());
+        self.interested.fetch_add(1, Ordering::SeqCst);
+        let mut waiting = self.waiting.lock();
+        // Under the lock: whoever ends clears the list after saying so.
         if !self.ended() {
-            self.interested.fetch_add(1, Ordering::SeqCst);
-            self.waiting.lock().signals.push(sender);
+            waiting.signals.push(sender);
         }
         receiver
     }

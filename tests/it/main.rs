@@ -20,5 +20,7 @@ mod model;
 mod reads;
 mod recovery;
 mod rig;
+mod subscriptions;
 mod support;
+mod tables;
 mod verifier;

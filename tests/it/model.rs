@@ -158,9 +158,23 @@ impl Case {
         let found = commit(self.store(), &parts);
         let found = found.as_ref().map(answer).map_err(refusal);
         assert_eq!(found, wanted, "{parts:?}");
-        if wanted.is_ok() {
+        if let Ok((already, first, ..)) = wanted {
+            if !already && first > 0 {
+                self.take_time(first);
+            }
             self.sent.push(parts);
         }
+    }
+
+    /// A frame without events is stamped too, but a reopened store need not know of that: then
+    /// what follows is stamped no lower than the last event.
+    fn take_time(&mut self, first: u64) {
+        let stored = self.store().event_at(Position::new(first)).unwrap().unwrap();
+        let (before, new) = self.plain.rows.split_at_mut(first as usize - 1);
+        let least = before.last().map_or(0, |row| row.recorded_at).max(self.clock);
+        let given = stored.recorded_at().micros();
+        assert!((least..=self.plain.stamped).contains(&given), "{given} is outside {least}..");
+        new.iter_mut().for_each(|row| row.recorded_at = given);
     }
 
     fn save(&mut self, name: &'static str, position: u64, reset: bool) {
