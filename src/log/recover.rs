@@ -11,7 +11,7 @@ use super::head::HeadFile;
 use super::live::LiveFile;
 use super::stage::{Cursor, Stage};
 use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, TailEnd, survey};
-use super::tail::{Tail, TailStart};
+use super::tail::{COMMIT_BLOCK, Tail, TailStart};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     Bad, FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Step, Walker,
@@ -333,6 +333,9 @@ impl Recovery<'_> {
         // seen.
         stage.durable = stage.cursor.number - 1;
         stage.control(FrameKind::Mark, &[], last_recorded_at);
+        if self.settings.align_commit {
+            stage.fill_block(COMMIT_BLOCK, 0);
+        }
         flush(&mut stage, &file)?;
         file.sync().map_err(failed("sync", &temporary))?;
         put_in_place(&**self.disk, &temporary, &name_of(FileName::Segment(number)))?;

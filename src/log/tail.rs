@@ -10,7 +10,8 @@ use super::stage::{BatchBytes, Cursor, Stage, frame_overhead};
 use super::survey::{FIRST_FRAME, LogEnd};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    FileName, FrameKind, LiveMark, Opening, Predecessor, Seal, SegmentHeader, name_of, segment_seed,
+    FRAME_HEADER_BYTES, FileName, FrameKind, LiveMark, Opening, Predecessor, Seal, SegmentHeader,
+    name_of, segment_seed,
 };
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::types::{Error, ErrorKind, EventRef, IdScope, Result};
@@ -21,7 +22,7 @@ const CLOSING_BYTES: u64 = 512;
 const PREPARE_LEAST: u64 = 1 << 20;
 const PREPARE_MOST: u64 = 8 << 20;
 /// A commit block under `Options::align_commit`.
-const COMMIT_BLOCK: u64 = 4096;
+pub(super) const COMMIT_BLOCK: u64 = 4096;
 
 /// Why a group could not be made durable.
 #[derive(Debug)]
@@ -285,9 +286,10 @@ impl Tail {
         if self.sealed {
             return false;
         }
-        let end = self.stage.cursor.offset + bytes + frame_overhead(bytes) + CLOSING_BYTES;
+        let closing = if self.align { CLOSING_BYTES + 3 * COMMIT_BLOCK } else { CLOSING_BYTES };
+        let end = self.stage.cursor.offset + bytes + frame_overhead(bytes) + closing;
         let used = self.stage.cursor.position > self.first_position
-            || self.stage.cursor.offset > FIRST_FRAME + CLOSING_BYTES;
+            || self.stage.cursor.offset > FIRST_FRAME + closing;
         end <= self.capacity || !used
     }
 
@@ -317,8 +319,13 @@ impl Tail {
             return Ok(());
         }
         if self.align {
-            self.stage.fill_block(COMMIT_BLOCK);
+            self.stage.fill_block(COMMIT_BLOCK, 0);
         }
+        self.write_as_it_is()
+    }
+
+    /// A seal and a closed frame are the last of their segment, and nothing may stand behind them.
+    fn write_as_it_is(&mut self) -> Result<(), CommitFailure> {
         self.runway.claim(self.stage.cursor.offset);
         if let Err(error) = self.file.write_at(&self.stage.buffer, self.stage.base) {
             return Err(self.take_back(Error::io("cannot write to the log", error)));
@@ -378,7 +385,7 @@ impl Tail {
         if !self.sealed {
             let events = self.written.position - self.first_position;
             self.stage.seal(Seal { events, last_recorded_at: self.last_recorded_at });
-            self.write()?;
+            self.write_as_it_is()?;
             self.sync()?;
             self.sealed = true;
         }
@@ -426,8 +433,12 @@ impl Tail {
         self.begin();
         self.sync()?;
         self.stage.durable = self.durable;
+        if self.align {
+            // The next opening goes on behind the closed frame, in a block of its own.
+            self.stage.fill_block(COMMIT_BLOCK, FRAME_HEADER_BYTES as u64);
+        }
         self.stage.control(FrameKind::Closed, &[], self.last_recorded_at);
-        self.write()?;
+        self.write_as_it_is()?;
         self.runway.claim(u64::MAX);
         let cut = self.file.set_size(self.written.offset);
         cut.map_err(|e| CommitFailure::Fatal(Error::io("cannot give prepared space back", e)))?;
