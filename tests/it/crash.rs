@@ -481,8 +481,8 @@ fn a_checkpoint_that_was_read_after_a_kill_survives_a_power_cut() {
     }
 }
 
-/// Found by the campaign: a filler stood behind the closed frame and behind the seal, where no frame
-/// may stand, and the first commit of a segment shared its opening frame's block.
+/// Found by the campaign: a filler stood behind the closed frame and behind the seal, where no
+/// frame may stand, and the first commit of a segment shared its opening frame's block.
 #[test]
 fn aligned_commits_close_cleanly_and_roll() {
     let disk = SimDisk::new(1);

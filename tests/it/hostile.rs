@@ -1,5 +1,6 @@
 //! Files that somebody made on purpose: values beyond all reason under checksums that hold, and
-//! things that are no files. Opening answers; it does not panic, hang, or ask for memory without end.
+//! things that are no files. Opening answers; it does not panic, hang, or ask for memory without
+//! end.
 
 use std::sync::Arc;
 
