@@ -201,7 +201,10 @@ impl<'a> BatchBuilder<'a> {
             }
             return Ok(at);
         };
-        if expect != Expect::Any {
+        let Some(stream) = self.batch.streams.get_mut(at) else { return Ok(at) };
+        if stream.expect == Expect::Any {
+            stream.expect = expect;
+        } else if expect != Expect::Any {
             let text = "a stream is checked twice in one batch";
             return Err(Error::invalid(text).in_stream(name.as_str()));
         }

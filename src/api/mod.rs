@@ -10,13 +10,15 @@ mod store;
 #[cfg(feature = "stream")]
 mod stream;
 mod subscribe;
+mod verify;
 
 pub use append::{BatchBuilder, Ticket};
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
 pub use options::Options;
 pub use read::{Events, Read};
 pub use source::Source;
-pub use store::{Store, verify};
+pub use store::Store;
 #[cfg(feature = "stream")]
 pub use stream::DeliveryStream;
 pub use subscribe::{Delivery, Start, SubscribeOptions, Subscription};
+pub use verify::verify;

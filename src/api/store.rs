@@ -2,7 +2,6 @@
 //!
 //! Knows: what each verb means. Does not know: how it is done.
 
-use std::path::Path;
 use std::thread::JoinHandle;
 
 use uuid::Uuid;
@@ -12,7 +11,6 @@ use super::info::{CategoryInfo, Stats, StreamHead, StreamInfo};
 use super::read::Read;
 use super::source::Source;
 use super::subscribe::SubscribeOptions;
-use crate::disk::{Disk, RealDisk};
 use crate::engine::{Appended, Engine, Mark};
 use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
 use crate::sync::{Arc, Mutex};
@@ -334,8 +332,14 @@ impl Store {
         let mut all = Vec::new();
         let catalog = self.engine().catalog.read();
         catalog.heads.for_each(prefix, |name, head| {
-            if let Ok(name) = StreamName::new(name) {
-                let (version, last_position) = (head.version, head.last_position);
+            // The index may be ahead of what can be read.
+            let (version, last_position) = match head.last_position <= catalog.last {
+                true => (head.version, head.last_position),
+                false => catalog.view().head(name).unwrap_or_default(),
+            };
+            if let Ok(name) = StreamName::new(name)
+                && version > Version::NONE
+            {
                 all.push(StreamInfo { name, version, last_position });
             }
         });
@@ -371,6 +375,36 @@ impl Store {
     #[must_use]
     pub fn last_position(&self) -> Position {
         self.engine().watch.level(Mark::Visible)
+    }
+
+    /// Up to here everything survives a power cut. Behind [`Self::last_position`] only in a store
+    /// that is not opened with [`Durability::Sync`](crate::Durability::Sync).
+    #[must_use]
+    pub fn synced_position(&self) -> Position {
+        self.engine().watch.level(Mark::Synced)
+    }
+
+    /// Makes everything appended so far durable: what a store opened with a weaker durability would
+    /// do later.
+    ///
+    /// ```
+    /// # use factlog::{Durability, Expect, NewEvent, Store};
+    /// let store = Store::options().durability(Durability::Os).in_memory()?;
+    /// let appended = store.append("Meter-7", Expect::Any, [NewEvent::binary("Read", "42")])?;
+    /// store.sync()?;
+    /// assert_eq!(store.synced_position(), appended.last);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InDoubt` when the sync fails, which poisons the store; `Poisoned`, `Closed`.
+    pub fn sync(&self) -> Result<()> {
+        self.engine().refuse_writing()?;
+        self.engine().sync_now();
+        match self.engine().is_poisoned() {
+            Some(cause) => Err(Error::new(ErrorKind::InDoubt, "the sync failed").because(cause)),
+            None => Ok(()),
+        }
     }
 
     /// Follows a source: first what is there, then what comes, without a seam between the two.
@@ -438,31 +472,5 @@ impl Store {
     pub fn verify(&self) -> Result<VerifyReport> {
         self.engine().refuse_closed()?;
         verify_log(&*self.engine().disk, &mut |_, _| ())
-    }
-}
-
-/// Checks every checksum and every link of the log in a directory, without opening it: takes no
-/// lock and writes nothing, also beside a writer. `progress` hears bytes done and bytes in all.
-///
-/// ```
-/// # use factlog::{Store};
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let path = dir.path();
-/// # Store::open(path)?;
-/// let report = factlog::verify(path, &mut |_, _| ())?;
-/// assert!(report.clean);
-/// # Ok::<(), factlog::Error>(())
-/// ```
-///
-/// # Errors
-/// `NotFound`, `Damaged` (when not even the head checks), `Unsupported`, `Io`.
-pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
-    let disk = RealDisk::new(path.as_ref());
-    match disk.list() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let text = format!("there is no store in {}", disk.location());
-            Err(Error::new(ErrorKind::NotFound, text))
-        }
-        _ => verify_log(&disk, progress),
     }
 }

@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Syncs what the weaker modes have left unsynced.
-    pub(super) fn sync_now(&self) {
+    pub(crate) fn sync_now(&self) {
         self.queue.lead_alone();
         let _lead = Lead::taken(self);
         let mut tail = self.tail.lock();

@@ -341,7 +341,7 @@ impl Recovery<'_> {
         stage.durable = stage.cursor.number - 1;
         stage.control(FrameKind::Mark, &[], last_recorded_at);
         if self.settings.align_commit {
-            stage.fill_block(COMMIT_BLOCK);
+            stage.fill_block(COMMIT_BLOCK, 0);
         }
         flush(&mut stage, &file)?;
         file.sync().map_err(failed("sync", &temporary))?;

@@ -137,10 +137,12 @@ impl Stage {
         self.control(FrameKind::Seal, &record, seal.last_recorded_at);
     }
 
-    /// Fills up to the next multiple of `block`, so that the next group shares no block with this.
-    pub(crate) fn fill_block(&mut self, block: u64) {
+    /// Fills up to `room` bytes before a multiple of `block`, so that the next group shares no
+    /// block with this.
+    pub(crate) fn fill_block(&mut self, block: u64, room: u64) {
         let least = (FRAME_HEADER_BYTES + RECORD_HEAD_BYTES) as u64;
-        let mut gap = self.cursor.offset.next_multiple_of(block) - self.cursor.offset;
+        let end = self.cursor.offset + room;
+        let mut gap = end.next_multiple_of(block) - end;
         if gap == 0 {
             return;
         }

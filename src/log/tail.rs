@@ -10,7 +10,8 @@ use super::stage::{BatchBytes, Cursor, Stage, frame_overhead};
 use super::survey::{FIRST_FRAME, LogEnd};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    FileName, FrameKind, LiveMark, Opening, Predecessor, Seal, SegmentHeader, name_of, segment_seed,
+    FRAME_HEADER_BYTES, FileName, FrameKind, LiveMark, Opening, Predecessor, Seal, SegmentHeader,
+    name_of, segment_seed,
 };
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::types::{Error, ErrorKind, EventRef, IdScope, Result};
@@ -284,9 +285,10 @@ impl Tail {
         if self.sealed {
             return false;
         }
-        let end = self.stage.cursor.offset + bytes + frame_overhead(bytes) + CLOSING_BYTES;
+        let closing = if self.align { CLOSING_BYTES + 3 * COMMIT_BLOCK } else { CLOSING_BYTES };
+        let end = self.stage.cursor.offset + bytes + frame_overhead(bytes) + closing;
         let used = self.stage.cursor.position > self.first_position
-            || self.stage.cursor.offset > FIRST_FRAME + CLOSING_BYTES;
+            || self.stage.cursor.offset > FIRST_FRAME + closing;
         end <= self.capacity || !used
     }
 
@@ -310,16 +312,17 @@ impl Tail {
 
     /// Writes what is staged, in one piece.
     pub(crate) fn write(&mut self) -> Result<(), CommitFailure> {
-        if self.align && !self.stage.buffer.is_empty() {
-            self.stage.fill_block(COMMIT_BLOCK);
-        }
-        self.write_bare()
-    }
-
-    fn write_bare(&mut self) -> Result<(), CommitFailure> {
         if self.stage.buffer.is_empty() {
             return Ok(());
         }
+        if self.align {
+            self.stage.fill_block(COMMIT_BLOCK, 0);
+        }
+        self.write_as_it_is()
+    }
+
+    /// A seal and a closed frame are the last of their segment, and nothing may stand behind them.
+    fn write_as_it_is(&mut self) -> Result<(), CommitFailure> {
         self.runway.claim(self.stage.cursor.offset);
         if let Err(error) = self.file.write_at(&self.stage.buffer, self.stage.base) {
             return Err(self.take_back(Error::io("cannot write to the log", error)));
@@ -379,8 +382,7 @@ impl Tail {
         if !self.sealed {
             let events = self.written.position - self.first_position;
             self.stage.seal(Seal { events, last_recorded_at: self.last_recorded_at });
-            // Nothing follows a seal, so it needs no block of its own.
-            self.write_bare()?;
+            self.write_as_it_is()?;
             self.sync()?;
             self.sealed = true;
         }
@@ -429,8 +431,12 @@ impl Tail {
         self.begin();
         self.sync()?;
         self.stage.durable = self.durable;
+        if self.align {
+            // The next opening goes on behind the closed frame, in a block of its own.
+            self.stage.fill_block(COMMIT_BLOCK, FRAME_HEADER_BYTES as u64);
+        }
         self.stage.control(FrameKind::Closed, &[], self.last_recorded_at);
-        self.write()?;
+        self.write_as_it_is()?;
         self.runway.claim(u64::MAX);
         let cut = self.file.set_size(self.written.offset);
         cut.map_err(|e| CommitFailure::Fatal(Error::io("cannot give prepared space back", e)))?;

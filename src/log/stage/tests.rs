@@ -131,7 +131,7 @@ fn a_filled_block_ends_on_the_block_whatever_was_before_it() {
         let mut record = Vec::new();
         push_record(&mut record, RecordKind::FILLER, |out| out.resize(out.len() + length, 0));
         stage.control(FrameKind::FILLER, &record, 0);
-        stage.fill_block(4096);
+        stage.fill_block(4096, 0);
         assert_eq!(stage.cursor.offset % 4096, 0);
         assert!(kinds(&stage, 5).len() >= 2);
     }
