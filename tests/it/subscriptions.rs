@@ -32,7 +32,7 @@ fn belongs(source: &Source, n: u64) -> bool {
         Source::All => true,
         Source::Stream(_) => n % 4 == 1,
         Source::Category(_) => n % 4 < 2,
-        _ => n % 3 == 0,
+        _ => n.is_multiple_of(3),
     }
 }
 
@@ -42,7 +42,7 @@ fn stream(n: u64) -> &'static str {
 
 fn event(n: u64) -> NewEvent {
     let event = tick(n);
-    if n % 3 == 0 { event.tag("third") } else { event }
+    if n.is_multiple_of(3) { event.tag("third") } else { event }
 }
 
 fn append(store: &Store, numbers: std::ops::Range<u64>) {
