@@ -46,6 +46,7 @@ impl Handle {
     fn close(&self) -> Result<()> {
         let outcome = self.engine.close();
         for thread in std::mem::take(&mut *self.threads.lock()) {
+            thread.thread().unpark();
             // A panic there has poisoned the store already.
             let _ = thread.join();
         }

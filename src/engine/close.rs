@@ -138,6 +138,11 @@ pub(crate) fn keep(engine: &Engine, jobs: &Receiver<Job>) {
     }
 }
 
+/// A moment further on; `None` when it is too far off to come.
+fn later(now: Instant, by: Duration) -> Option<Instant> {
+    now.checked_add(by)
+}
+
 struct Keeper<'a> {
     engine: &'a Engine,
     interval: Option<Duration>,
@@ -157,12 +162,13 @@ impl Keeper<'_> {
             Job::Seal(segment, end) => self.engine.make_sidecar(&segment, end),
             Job::Tend => {
                 let now = monotonic();
-                self.idle_due = Some(now + IDLE);
-                self.sync_due = self.sync_due.or(self.interval.map(|interval| now + interval));
+                self.idle_due = later(now, IDLE);
+                self.sync_due =
+                    self.sync_due.or(self.interval.and_then(|interval| later(now, interval)));
             }
             Job::SyncWithin(wish) => {
-                let wish = monotonic() + wish;
-                self.sync_due = Some(self.sync_due.map_or(wish, |due| due.min(wish)));
+                let wish = later(monotonic(), wish);
+                self.sync_due = self.sync_due.into_iter().chain(wish).min();
             }
             Job::Stop => {}
         }
@@ -179,13 +185,13 @@ impl Keeper<'_> {
 
     fn what_is_due(&mut self, now: Instant) {
         if self.sync_due.is_some_and(|due| due <= now) {
-            self.sync_due = self.interval.map(|interval| now + interval);
+            self.sync_due = self.interval.and_then(|interval| later(now, interval));
             self.engine.sync_now();
         }
         if self.idle_due.is_some_and(|due| due <= now) {
             let rounds = self.engine.rounds.load(Ordering::SeqCst);
             if std::mem::replace(&mut self.rounds, rounds) != rounds {
-                self.idle_due = Some(now + IDLE);
+                self.idle_due = later(now, IDLE);
                 return;
             }
             self.rest(rounds);

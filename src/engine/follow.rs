@@ -112,7 +112,9 @@ impl Follower {
         let limit = if damaged {
             let live = found.live.filter(|mark| mark.segment == tail.number);
             let next = live.map_or(u64::MAX / 4, |mark| mark.next_position);
-            let offset = live.map_or(end.used, |mark| mark.end.max(end.used));
+            // The last byte of a frame may be zero, so the walk may have come further.
+            let seen = end.used.max(end.walk.stop);
+            let offset = live.map_or(seen, |mark| mark.end.max(seen));
             FoldLimit { offset, next_position: next, tolerant: true }
         } else {
             let place = end.walk.certified_end(end.certified);
@@ -317,7 +319,8 @@ pub(super) fn follow(engine: &Engine, mut follower: Follower) {
     let mut trouble: Option<Instant> = None;
     let mut sidecars = monotonic();
     while !engine.closed.load(Ordering::Acquire) {
-        std::thread::sleep(engine.settings.poll_interval);
+        // Closing unparks this thread.
+        std::thread::park_timeout(engine.settings.poll_interval);
         let mark = read_live(&*engine.disk, follower.head.store);
         let outcome = mark.and_then(|mark| match mark {
             Some(mark) if mark.sequence != seen || trouble.is_some() => {

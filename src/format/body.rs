@@ -108,7 +108,9 @@ fn plain(what: &str, text: &str) -> Result<()> {
 }
 
 fn is_json(what: &str, bytes: &[u8]) -> Result<()> {
-    json::validate(bytes).map_err(|at| Error::invalid(format!("{what} is not JSON (at byte {at})")))
+    json::validate(bytes).map_err(|at| {
+        Error::invalid(format!("{what} is not JSON of at most 128 levels (at byte {at})"))
+    })
 }
 
 /// The metadata with `$correlationId` and `$causationId` put in front where they were set apart.

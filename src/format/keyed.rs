@@ -26,8 +26,8 @@ pub(crate) const KEYED_ALIGN: u64 = 8;
 const MAGIC: u32 = u32::from_le_bytes(*b"FLK0");
 const HEAD_BYTES: usize = 32;
 const KEY_MAX: u32 = 4095;
-/// More than any snapshot that may be saved.
-const VALUE_MAX: u32 = 256 << 20;
+/// Largest value in bytes: a snapshot is read into memory whole.
+pub(crate) const KEYED_VALUE_MAX: usize = 64 << 20;
 
 /// What every checksum in a keyed file starts from; `kind` keeps one kind of file from passing for
 /// another.
@@ -106,7 +106,10 @@ fn decode_head(head: &[u8], seed: u32, offset: u64) -> Option<((usize, usize, bo
     let (key, value, removed) = (take.u32()?, take.u32()?, take.u32()?);
     let (sequence, body_crc, sum) = (take.u64()?, take.u32()?, take.u32()?);
     let start = crc_from(seed, head.get(..28)?);
-    let sane = magic == MAGIC && (1..=KEY_MAX).contains(&key) && value <= VALUE_MAX && removed <= 1;
+    let sane = magic == MAGIC
+        && (1..=KEY_MAX).contains(&key)
+        && value as usize <= KEYED_VALUE_MAX
+        && removed <= 1;
     // So that counting on from it cannot overflow.
     let sane = sane && sequence >> 62 == 0;
     let checks = crc_from(start, &offset.to_le_bytes()) == sum;

@@ -21,7 +21,9 @@ pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,
 };
 pub(crate) use head::Head;
-pub(crate) use keyed::{KEYED_ALIGN, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step};
+pub(crate) use keyed::{
+    KEYED_ALIGN, KEYED_VALUE_MAX, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step,
+};
 pub(crate) use live::{LIVE_BYTES, LiveMark};
 pub(crate) use names::{FileName, Purpose, name_of};
 pub(crate) use record::{

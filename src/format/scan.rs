@@ -52,6 +52,20 @@ pub(crate) enum Bad {
     Batch,
 }
 
+impl Bad {
+    /// What is wrong, for people.
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            Self::Blank => "it is missing",
+            Self::Header => "its header does not check",
+            Self::Cut => "it reaches past the end of the file",
+            Self::Misplaced => "another frame stands in its place",
+            Self::Record => "a record in it does not check",
+            Self::Batch => "it does not fit into its batch",
+        }
+    }
+}
+
 /// A frame all of whose checksums hold and which is the one expected.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame<'a> {

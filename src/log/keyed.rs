@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::files::{create_temporary, failed, put_in_place};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    FileName, KEYED_ALIGN, KeyedEntry, KeyedStep, Purpose, encode_keyed, keyed_seed, keyed_step,
-    name_of,
+    FileName, KEYED_ALIGN, KEYED_VALUE_MAX, KeyedEntry, KeyedStep, Purpose, encode_keyed,
+    keyed_seed, keyed_step, name_of,
 };
 use crate::segment::FileSource;
 use crate::sync::Arc;
@@ -148,6 +148,11 @@ impl KeyedFile {
     pub(crate) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
+        }
+        let given = value.map_or(0, <[u8]>::len);
+        if given > KEYED_VALUE_MAX {
+            let text = format!("saved value has {given} bytes, allowed are {KEYED_VALUE_MAX}");
+            return Err(Error::invalid(text));
         }
         if self.ragged || self.mostly_dead() {
             self.rewrite()?;

@@ -4,10 +4,13 @@
 //! runs beside a writer: what that one has not made durable is not judged.
 
 use super::files::failed;
-use super::survey::{FIRST_FRAME, SegmentInfo, Survey, survey};
-use crate::disk::{Access, Disk};
-use crate::format::{FileName, Frame, FrameKind, RecordKind, Seal, Step, Walker, name_of};
+use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, TailEnd, survey};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::format::{
+    Bad, FileName, Frame, FrameKind, RecordKind, Seal, Source, Step, Walker, name_of,
+};
 use crate::segment::{EndVerdict, FileSource, later_header};
+use crate::sync::Arc;
 use crate::types::{Damage, Error, ErrorKind, Position, Result};
 
 /// Bytes at the end of the log that belong to no acknowledged batch.
@@ -40,10 +43,30 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
 }
 
+/// How often what looks bad is looked at again.
+const LOOKS: usize = 5;
+
 type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-/// Verifies the log in `disk`.
+/// Verifies the log in `disk`. What looks bad once may only have been read while it was written; it
+/// counts when it is found again.
 pub(crate) fn verify_log(disk: &dyn Disk, progress: Progress<'_>) -> Result<VerifyReport> {
+    let mut report = verify_once(disk, progress)?;
+    for _ in 0..LOOKS {
+        if report.clean {
+            break;
+        }
+        let again = verify_once(disk, &mut |_, _| ())?;
+        let same = again.damage == report.damage && again.torn == report.torn;
+        report = again;
+        if same {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+fn verify_once(disk: &dyn Disk, progress: Progress<'_>) -> Result<VerifyReport> {
     let Some(found) = survey(disk)? else {
         let text = format!("there is no store in {}", disk.location());
         return Err(Error::new(ErrorKind::NotFound, text));
@@ -57,8 +80,11 @@ pub(crate) fn verify_log(disk: &dyn Disk, progress: Progress<'_>) -> Result<Veri
     let mut total: u64 = found.segments.iter().map(sealed).sum();
     total += found.segments.last().map_or(Ok(0), |tail| tail_bytes(disk, tail))?;
     let mut done = 0;
-    for segment in found.segments.iter().filter(|segment| segment.end.is_some()) {
-        verify_sealed(disk, segment, found.epoch, &mut report)?;
+    for (segment, next) in found.segments.iter().zip(found.segments.iter().skip(1)) {
+        match segment.end {
+            Some(end) => verify_sealed(disk, segment, end, &mut report)?,
+            None => verify_severed(disk, segment, next, &mut report)?,
+        }
         done += sealed(segment);
         progress(done, total);
     }
@@ -74,29 +100,91 @@ fn tail_bytes(disk: &dyn Disk, tail: &SegmentInfo) -> Result<u64> {
     file.size().map_err(failed("read", &name))
 }
 
+/// How far a segment is walked.
+struct Bounds {
+    offset: u64,
+    /// The position after its last event.
+    next_position: u64,
+    /// It may end before `offset`: nobody says where.
+    open_ended: bool,
+}
+
 fn verify_sealed(
     disk: &dyn Disk,
     segment: &SegmentInfo,
-    epoch: u32,
+    end: LogEnd,
     report: &mut VerifyReport,
 ) -> Result<()> {
-    let Some(end) = segment.end else { return Ok(()) };
     let name = segment.name();
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let mut source = FileSource::new(file, end.offset);
+    let (offset, next_position) = (end.offset, end.next_position);
+    let bounds = Bounds { offset, next_position, open_ended: false };
+    let before = report.damage.len();
+    let walker = verify_frames(&mut source, segment, &bounds, report)?;
+    let ends = walker.offset == end.offset
+        && walker.expected.number == end.frame + 1
+        && walker.expected.chain == end.chain;
+    if !ends && report.damage.len() == before {
+        let what = "segment does not end as its successor says";
+        push_damage(report, &name, end.offset, what);
+    }
+    Ok(())
+}
+
+/// A segment whose successor is lost, so that nobody says where it ends: what stands between its last
+/// good frame and the next segment that is there is gone.
+fn verify_severed(
+    disk: &dyn Disk,
+    segment: &SegmentInfo,
+    next: &SegmentInfo,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    let name = segment.name();
+    let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
+    let offset = file.size().map_err(failed("read", &name))?;
+    let mut source = FileSource::new(file, offset);
+    let bounds = Bounds { offset, next_position: next.first_position(), open_ended: true };
+    let walker = verify_frames(&mut source, segment, &bounds, report)?;
+    let (first, end) = (walker.expected.position, next.first_position());
+    let lost = |number: u64| (segment.number + 1..=next.number).contains(&number);
+    for damage in &mut report.damage {
+        let of_gap = match FileName::parse(&damage.file) {
+            Some(FileName::Segment(number)) => lost(number) && damage.offset <= FIRST_FRAME,
+            _ => false,
+        };
+        if of_gap && first < end {
+            damage.first_position = Some(Position::new(first));
+            damage.last_position = Some(Position::new(end - 1));
+        }
+    }
+    Ok(())
+}
+
+/// Walks a segment's frames, going on behind every bad one.
+fn verify_frames(
+    source: &mut dyn Source,
+    segment: &SegmentInfo,
+    bounds: &Bounds,
+    report: &mut VerifyReport,
+) -> Result<Walker> {
+    let name = segment.name();
     let mut start = segment.start;
-    start.expected.epoch_max = epoch;
+    start.expected.epoch_max = u32::MAX;
     let mut walker = Walker::new(segment.seed, start.offset, start.expected);
     report.frames += 1;
-    while walker.offset < end.offset {
-        let unread = failed("read", &name);
-        let bad = match walker.step(&mut source).map_err(unread)? {
+    while walker.offset < bounds.offset {
+        let bad = match walker.step(source).map_err(failed("read", &name))? {
             Step::Frame(frame) => {
                 report.frames += 1;
                 report.events += u64::from(frame.header.events);
                 let events = walker.expected.position - segment.first_position();
-                if frame.header.kind == FrameKind::Seal && !seal_is_true(&frame, events) {
+                let sealed = frame.header.kind == FrameKind::Seal;
+                if sealed && !seal_is_true(&frame, events) {
                     push_damage(report, &name, frame.offset, "seal says something else");
+                }
+                if sealed && bounds.open_ended {
+                    break;
                 }
                 continue;
             }
@@ -104,13 +192,14 @@ fn verify_sealed(
                 let what = "segment contains a frame of a newer format";
                 return Err(Error::new(ErrorKind::Unsupported, what).in_file(name, walker.offset));
             }
+            Step::Bad(Bad::Blank) if bounds.open_ended => break,
             Step::Bad(bad) => bad,
         };
         let (from, first) = (walker.offset, walker.expected.position);
-        let range = from + 8..end.offset;
-        let next = later_header(&mut source, range, segment.seed, &walker.expected)
+        let range = from + 8..bounds.offset;
+        let next = later_header(source, range, segment.seed, &walker.expected)
             .map_err(failed("read", &name))?;
-        let following = next.map_or(end.next_position, |(_, header)| header.first_position);
+        let following = next.map_or(bounds.next_position, |(_, header)| header.first_position);
         let last = following.max(first).saturating_sub(1);
         let known = first <= last;
         report.damage.push(Damage {
@@ -118,21 +207,14 @@ fn verify_sealed(
             offset: from,
             first_position: known.then(|| Position::new(first)),
             last_position: known.then(|| Position::new(last)),
-            what: format!("frame {} does not check ({bad:?})", walker.expected.number),
+            what: format!("frame {}: {}", walker.expected.number, bad.in_words()),
         });
         match next {
             Some((offset, header)) => walker.jump(offset, &header),
-            None => return Ok(()),
+            None => break,
         }
     }
-    let ends = walker.offset == end.offset
-        && walker.expected.number == end.frame + 1
-        && walker.expected.chain == end.chain;
-    if !ends {
-        let what = "segment does not end as its successor says";
-        push_damage(report, &name, end.offset, what);
-    }
-    Ok(())
+    Ok(walker)
 }
 
 /// Whether a seal frame holds one seal record and nothing else, with the segment's count of events.
@@ -165,10 +247,13 @@ fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Re
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let end = found.judge_tail(&file, disk)?;
     let good = end.walk.good;
+    if end.verdict == EndVerdict::Damaged {
+        return verify_damaged_tail(found, tail, &end, (file, report));
+    }
     report.frames += end.walk.frames + 1;
     report.events += good.expected.position - tail.start.expected.position;
     match end.verdict {
-        EndVerdict::Clean | EndVerdict::Rescue => {}
+        EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Damaged => {}
         EndVerdict::Unsupported => {
             let what = "the log contains a frame of a newer format";
             return Err(Error::new(ErrorKind::Unsupported, what).in_file(name, end.walk.stop));
@@ -177,21 +262,39 @@ fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Re
             let bytes = end.used.saturating_sub(good.offset);
             report.torn = Some(TornTail { file: name, offset: good.offset, bytes });
         }
-        EndVerdict::Damaged => {
-            let last = found.live.map_or(0, |mark| mark.next_position.saturating_sub(1));
-            let first = good.expected.position;
-            let (file, offset) = end.place(tail.number);
-            report.damage.push(Damage {
-                file,
-                offset,
-                first_position: Some(Position::new(first)),
-                last_position: Some(Position::new(last.max(first))),
-                what: format!(
-                    "frame {} does not check though frames up to {} were durable",
-                    end.walk.stop_number, end.certified
-                ),
-            });
-        }
     }
+    Ok(())
+}
+
+/// What of a damaged tail still checks, and which positions do not.
+fn verify_damaged_tail(
+    found: &Survey,
+    tail: &SegmentInfo,
+    end: &TailEnd,
+    (file, report): (Arc<dyn DiskFile>, &mut VerifyReport),
+) -> Result<()> {
+    let mark = found.live.filter(|mark| mark.frame >= end.walk.stop_number);
+    let within = mark.filter(|mark| mark.segment == tail.number);
+    let offset = within.map_or(end.used.max(end.walk.stop), |mark| mark.end);
+    let next_position = mark.map_or(0, |mark| mark.next_position);
+    let bounds = Bounds { offset, next_position, open_ended: false };
+    let before = report.damage.len();
+    let walker = verify_frames(&mut FileSource::new(file, offset), tail, &bounds, report)?;
+    if report.damage.len() > before {
+        return Ok(());
+    }
+    // Everything here checks; what is missing was behind it.
+    let first = walker.expected.position;
+    let (file, offset) = end.place(tail.number);
+    report.damage.push(Damage {
+        file,
+        offset,
+        first_position: (first < next_position).then(|| Position::new(first)),
+        last_position: (first < next_position).then(|| Position::new(next_position - 1)),
+        what: format!(
+            "frame {} is missing though frames up to {} were durable",
+            end.walk.stop_number, end.certified
+        ),
+    });
     Ok(())
 }

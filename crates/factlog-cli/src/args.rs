@@ -49,7 +49,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "factlog", version, long_about = LONG_ABOUT)]
 #[command(about = "Look into, follow, import, export and verify factlog stores")]
-#[command(after_help = AFTER, disable_help_subcommand = true, color = ColorChoice::Auto)]
+#[command(after_help = AFTER, color = ColorChoice::Auto)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
