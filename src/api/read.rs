@@ -11,7 +11,8 @@ use crate::engine::{
 };
 use crate::sync::Arc;
 use crate::types::{
-    Error, EventRef, Position, Query, RecordedEvent, Result, Timestamp, Version, category,
+    Error, ErrorKind, EventRef, Position, Query, RecordedEvent, Result, Timestamp, Version,
+    category,
 };
 
 /// What to read; iterate over it, or visit it with [`Read::for_each`].
@@ -289,7 +290,7 @@ impl Wants {
 }
 
 /// The events of a read, in order. A damaged event is an `Err` with its place; going on steps over
-/// it.
+/// it. Any other error ends the read.
 #[derive(Debug)]
 pub struct Events {
     walk: Walk,
@@ -360,7 +361,13 @@ impl Iterator for Events {
                     return Some(Ok(event.to_owned()));
                 }
                 Ok(_) => {}
-                Err(error) => return Some(Err(error)),
+                Err(error) => {
+                    if error.kind() != ErrorKind::Damaged {
+                        // The event may well be there: going on would skip it.
+                        self.left = 0;
+                    }
+                    return Some(Err(error));
+                }
             }
         }
         None

@@ -47,9 +47,14 @@ impl Handle {
         let outcome = self.engine.close();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             thread.thread().unpark();
+            if thread.thread().id() == std::thread::current().id() {
+                // The last handle was dropped by a waker that this thread ran; it ends by itself.
+                continue;
+            }
             // A panic there has poisoned the store already.
             let _ = thread.join();
         }
+        self.engine.release();
         outcome
     }
 }

@@ -213,7 +213,12 @@ impl Subscription {
         loop {
             if let Some((events, until)) = &mut self.reading {
                 if let Some(event) = events.next() {
-                    let event = event?;
+                    let event = event.inspect_err(|error| {
+                        if error.kind() != ErrorKind::Damaged {
+                            // Begin again behind the last delivery: the event may well be there.
+                            self.reading = None;
+                        }
+                    })?;
                     self.cursor = event.position();
                     return Ok(Some(Delivery::Event(event)));
                 }
@@ -362,8 +367,12 @@ impl Subscription {
                     }
                 },
                 Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::Closed => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // What was delivered before counts, and must not be passed over.
+                    let broke = !events.is_empty() && handle(&events).is_break();
+                    let ended = error.kind() == ErrorKind::Closed;
+                    return if broke || ended { Ok(()) } else { Err(error) };
+                }
             }
             let more = events.len() < batch.max(1) && self.reading.is_some();
             if !more {

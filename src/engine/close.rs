@@ -16,7 +16,7 @@ use crate::clock::monotonic;
 use crate::disk::Access;
 use crate::log::{CommitFailure, LogEnd};
 use crate::sync::{Arc, Ordering};
-use crate::types::{Durability, Error, ErrorKind, Result};
+use crate::types::{Durability, Error, ErrorKind, Position, Result};
 
 /// The live file is synced when nothing was committed for so long.
 const IDLE: Duration = Duration::from_millis(50);
@@ -54,8 +54,8 @@ impl Engine {
             Ok(()) => {
                 self.durable_frame.store(tail.durable(), Ordering::Release);
                 let told = tail.mark_live();
-                let visible = self.catalog.read().last;
-                self.watch.publish(visible, visible);
+                let visible = Position::new(tail.written().position - 1);
+                self.publish(visible, Some(visible));
                 if let Err(error) = told {
                     self.poison(&error);
                 }
@@ -73,7 +73,8 @@ impl Engine {
         }
     }
 
-    /// Closes: commits what waits, marks the end, gives the lock back. The first caller does it.
+    /// Closes: commits what waits and marks the end. The first caller does it, and gives the lock back
+    /// with [`Self::release`] when the store's threads have ended.
     pub(crate) fn close(&self) -> Result<()> {
         if self.closing.swap(true, Ordering::AcqRel) {
             return Ok(());
@@ -87,13 +88,19 @@ impl Engine {
                     CommitFailure::Refused(error) | CommitFailure::Fatal(error) => error,
                 })
             }
+            // What was answered before the failure may not be durable: closing must not say it is.
+            _ if !self.read_only => self.is_poisoned().map_or(Ok(()), Err),
             _ => Ok(()),
         };
         drop(lead);
         self.watch.end();
         self.hand(Job::Stop);
-        *self.lock.lock() = None;
         outcome
+    }
+
+    /// Gives the lock back, once no thread of the store can write any more.
+    pub(crate) fn release(&self) {
+        *self.lock.lock() = None;
     }
 
     /// Batches that were admitted before the close are committed, also those nobody waits for.
@@ -118,6 +125,7 @@ pub(crate) fn commit_in_background(engine: &Engine) {
 
 /// Does the store's background work until it is closed.
 pub(crate) fn keep(engine: &Engine, jobs: &Receiver<Job>) {
+    let _guard = PoisonOnPanic(engine);
     let interval = match engine.settings.durability {
         Durability::Interval(interval) => Some(interval),
         _ => None,
@@ -138,6 +146,18 @@ pub(crate) fn keep(engine: &Engine, jobs: &Receiver<Job>) {
     }
 }
 
+/// A panic in a thread of the store ends writing: nobody would do its work any more.
+pub(super) struct PoisonOnPanic<'a>(pub &'a Engine);
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = "a thread of the store panicked";
+            self.0.poison(&Error::new(ErrorKind::InDoubt, text));
+        }
+    }
+}
+
 /// A moment further on; `None` when it is too far off to come.
 fn later(now: Instant, by: Duration) -> Option<Instant> {
     now.checked_add(by)
@@ -154,6 +174,10 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     fn work(&mut self, job: Job) {
+        if self.engine.closed.load(Ordering::Acquire) {
+            // Another writer may have the directory soon; what is left undone is done when opening.
+            return;
+        }
         match job {
             Job::Prepare(runway) => self.judge(runway.prepare(&*self.engine.disk)),
             Job::Spare(spares, number) => {

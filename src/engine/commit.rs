@@ -59,24 +59,30 @@ impl<'a> Lead<'a> {
         Self { engine, taken: Vec::new() }
     }
 
-    /// Commits one group.
+    /// Commits one group. The answers are given when nothing is locked and somebody else may lead:
+    /// they run wakers, which are the callers' code.
     pub(crate) fn round(mut self) {
         let group = self.engine.queue.take(GROUP_BYTES, GROUP_BATCHES);
         self.taken = group.iter().map(|queued| queued.slot.clone()).collect();
         let mut tail = self.engine.tail.lock();
         let refused = self.engine.refuse_writing().err();
-        match (&mut *tail, refused) {
+        let answers = match (&mut *tail, refused) {
             (Some(tail), None) => {
                 let mut round = Round::new(self.engine, tail);
                 round.run(group);
+                round.answers
             }
             (_, refused) => {
                 let error = refused.unwrap_or_else(super::queue::closed);
-                group.iter().for_each(|queued| queued.slot.answer(Err(error.clone())));
+                group.into_iter().map(|queued| (queued.slot, Err(error.clone()))).collect()
             }
-        }
+        };
         drop(tail);
         self.taken.clear();
+        drop(self);
+        for (slot, outcome) in answers {
+            slot.answer(outcome);
+        }
     }
 }
 
@@ -90,6 +96,7 @@ impl Drop for Lead<'_> {
             }
         }
         self.engine.queue.stop_leading();
+        self.engine.watch.wake();
     }
 }
 
@@ -118,6 +125,7 @@ struct Round<'a> {
     placed: Vec<u32>,
     changes: Vec<Change>,
     verdicts: Vec<Verdict>,
+    answers: Vec<(Arc<Slot>, Result<Appended>)>,
     sync: bool,
     /// A batch asked to be synced sooner than the store would do it by itself.
     sync_within: Option<Duration>,
@@ -133,6 +141,7 @@ impl<'a> Round<'a> {
             placed: Vec::new(),
             changes: Vec::new(),
             verdicts: Vec::new(),
+            answers: Vec::new(),
             sync: false,
             sync_within: None,
         }
@@ -192,7 +201,7 @@ impl<'a> Round<'a> {
 
     fn settle(&mut self, queued: Queued, outcome: Result<Appended>, depends: bool) {
         // A replay must be as durable as this caller asked, however the first one was stored.
-        let waits = outcome.is_ok() && self.tail.has_unsynced();
+        let waits = outcome.is_ok() && (self.tail.has_unsynced() || self.tail.has_staged());
         if waits {
             self.take_wish(&queued.batch);
         }
@@ -283,10 +292,10 @@ impl<'a> Round<'a> {
             self.publish();
         }
         for change in self.changes.drain(..) {
-            change.queued.slot.answer(Ok(change.answer));
+            self.answers.push((change.queued.slot, Ok(change.answer)));
         }
         for verdict in self.verdicts.drain(..) {
-            verdict.queued.slot.answer(verdict.outcome);
+            self.answers.push((verdict.queued.slot, verdict.outcome));
         }
     }
 
@@ -302,21 +311,18 @@ impl<'a> Round<'a> {
                 catalog.push_checkpoint(entry);
             }
         }
-        catalog.last = Position::new(self.tail.written().position - 1);
         Ok(())
     }
 
     fn publish(&mut self) {
         let engine = self.engine;
-        let visible = engine.catalog.read().last;
-        let synced = if self.sync { visible } else { engine.watch.level(super::Mark::Synced) };
+        let visible = Position::new(self.tail.written().position - 1);
         let mut told = Ok(());
         if self.sync {
             engine.durable_frame.store(self.tail.durable(), Ordering::Release);
             told = self.tail.mark_live();
         }
-        // Before poisoning, which takes back what is visible but not known to be synced.
-        engine.watch.publish(visible, synced);
+        engine.publish(visible, self.sync.then_some(visible));
         if let Err(error) = told {
             // The group is durable, but nobody will be told how far: stop here.
             engine.poison(&error);
@@ -338,13 +344,13 @@ impl<'a> Round<'a> {
             None => error.clone(),
         };
         for change in self.changes.drain(..) {
-            change.queued.slot.answer(Err(answer.clone()));
+            self.answers.push((change.queued.slot, Err(answer.clone())));
         }
         let mut again = Vec::new();
         for verdict in self.verdicts.drain(..) {
             match (verdict.depends, kind) {
-                (false, _) => verdict.queued.slot.answer(verdict.outcome),
-                (true, Some(_)) => verdict.queued.slot.answer(Err(answer.clone())),
+                (false, _) => self.answers.push((verdict.queued.slot, verdict.outcome)),
+                (true, Some(_)) => self.answers.push((verdict.queued.slot, Err(answer.clone()))),
                 // Judged against what is not there after all.
                 (true, None) => again.push(verdict.queued),
             }
@@ -362,7 +368,7 @@ impl<'a> Round<'a> {
                     .because(error.clone()))
             }
         };
-        queued.slot.answer(outcome);
+        self.answers.push((queued.slot, outcome));
         self.engine.queue.put_back(rest);
         self.fail(failure);
     }
@@ -374,8 +380,8 @@ impl<'a> Round<'a> {
         engine.durable_frame.store(self.tail.durable(), Ordering::Release);
         begin_segment(engine, self.tail, end).map_err(CommitFailure::Fatal)?;
         // Sealing synced everything before it.
-        let visible = engine.catalog.read().last;
-        engine.watch.publish(visible, visible);
+        let visible = Position::new(self.tail.written().position - 1);
+        engine.publish(visible, Some(visible));
         self.tail.mark_live().map_err(CommitFailure::Fatal)?;
         tell::rolled(self.tail.segment(), end.next_position);
         self.tail.begin();

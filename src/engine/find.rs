@@ -95,10 +95,15 @@ fn stream_run(
     let first = run.first_version().get();
     let skip = u32::try_from(from.get().saturating_sub(first)).unwrap_or(u32::MAX);
     let end = u32::try_from(to.next().get().saturating_sub(first)).unwrap_or(u32::MAX);
-    (skip..end.min(run.len()))
+    // From the end: who follows a stream asks for its newest few.
+    let mut found: Vec<u32> = (skip..end.min(run.len()))
+        .rev()
         .filter_map(|at| run.ordinal(at))
-        .filter(|ordinal| range.contains(ordinal))
-        .collect()
+        .take_while(|ordinal| *ordinal >= range.start)
+        .filter(|ordinal| *ordinal < range.end)
+        .collect();
+    found.reverse();
+    found
 }
 
 fn postings<'a>(

@@ -27,6 +27,8 @@ use crate::types::{Error, ErrorKind, IdScope, OpenReport, Position, Result};
 
 /// A place that stays unreadable for so long, although it is certified, is damage.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often what looks damaged is looked at again.
+const LOOKS: usize = 5;
 /// How often segments held in memory are looked up as sidecars.
 const SIDECARS_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,6 +45,23 @@ pub(super) struct Follower {
 impl Follower {
     /// Looks at the directory and indexes what is certified now.
     pub(super) fn open(parts: &Parts) -> Result<(Self, Catalog, OpenReport)> {
+        let mut opened = Self::open_once(parts)?;
+        for _ in 0..LOOKS {
+            if opened.2.damage.is_empty() {
+                break;
+            }
+            // What was read while a writer wrote it may look bad once; damage is found again.
+            let again = Self::open_once(parts)?;
+            let same = again.2.damage == opened.2.damage;
+            opened = again;
+            if same {
+                break;
+            }
+        }
+        Ok(opened)
+    }
+
+    fn open_once(parts: &Parts) -> Result<(Self, Catalog, OpenReport)> {
         let disk = &*parts.disk;
         let Some(found) = survey(disk)? else {
             let text = format!("there is no store in {}", disk.location());
@@ -353,7 +372,8 @@ impl Follower {
         let moved =
             self.advance(&*engine.disk, mark, |change| apply(&mut engine.catalog.write(), change));
         let last = engine.catalog.read().last;
-        engine.watch.publish(last, last);
+        engine.publish(last, Some(last));
+        engine.watch.wake();
         moved
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn open_writer(
     engine.jobs = background.then_some(sender);
     engine.lock = Mutex::new(Some(lock));
     engine.durable_frame = AtomicU64::new(durable);
-    engine.watch.publish(last, last);
+    engine.watch.raise(last, last);
     roll_if_sealed(&engine, &mut recovered.tail)?;
     *engine.tail.lock() = Some(recovered.tail);
     let engine = Arc::new(engine);
@@ -87,7 +87,16 @@ pub(crate) fn open_writer(
         let keeper = engine.clone();
         threads.push(spawn("factlog-keeper", move || keep(&keeper, &jobs))?);
         let committer = engine.clone();
-        threads.push(spawn("factlog-committer", move || commit_in_background(&committer))?);
+        match spawn("factlog-committer", move || commit_in_background(&committer)) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                // The first thread holds the engine, and with it the lock.
+                let _ = engine.close();
+                threads.into_iter().for_each(|thread| drop(thread.join()));
+                engine.release();
+                return Err(error);
+            }
+        }
     }
     Ok(Started { engine, threads })
 }
@@ -189,7 +198,7 @@ pub(crate) fn open_follower(
     let last = catalog.last;
     let mut engine = engine_of(parts, follower.identity(), catalog, report);
     engine.read_only = true;
-    engine.watch.publish(last, last);
+    engine.watch.raise(last, last);
     let engine = Arc::new(engine);
     let mut threads = Vec::new();
     if background {

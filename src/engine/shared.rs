@@ -88,12 +88,25 @@ impl Engine {
         }
         drop(poison);
         // What was visible ahead of a sync may not survive; it is served no longer.
-        let synced = self.watch.level(Mark::Synced);
+        self.publish(Position::START, None);
+        self.watch.wake();
+    }
+
+    /// Raises what can be read to `visible`, and what is synced if that was just done. The one place
+    /// where the marks move: what is synced never goes back, and in a poisoned store nothing beyond
+    /// it is served, whichever of a commit and a poisoning comes first. Who waits is woken later, when
+    /// nothing is locked.
+    pub(crate) fn publish(&self, visible: Position, synced: Option<Position>) {
         let mut catalog = self.catalog.write();
-        catalog.last = catalog.last.min(synced);
+        let before = self.watch.level(Mark::Synced);
+        let synced = synced.map_or(before, |synced| synced.max(before));
+        catalog.last = catalog.last.max(visible).max(synced);
+        if self.poison.lock().is_some() && !self.read_only {
+            catalog.last = synced;
+        }
         let visible = catalog.last;
-        drop(catalog);
-        self.watch.publish(visible, synced);
+        // The marks move under the catalog's lock, so that they move in order.
+        self.watch.raise(visible, synced);
     }
 
     pub(crate) fn is_poisoned(&self) -> Option<Error> {
@@ -201,6 +214,9 @@ impl Engine {
         // In this order: what is carried at the frame or below it is seen and judged.
         let frame = durable_now();
         let carried = carried_now();
+        // A carried one keeps the frame it was first written in, which a recovery may have passed.
+        let passed = carried.filter(|_| reset).map_or(0, |carried| carried.frame);
+        let frame = frame.max(passed);
         let saved_at = Timestamp::from_micros(self.clock.now());
         self.with_checkpoints(|keyed| {
             let saved = keyed.get(name.as_bytes())?;

@@ -63,11 +63,10 @@ impl Watch {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Moves the marks and wakes everybody who waits.
-    pub(crate) fn publish(&self, visible: Position, synced: Position) {
+    /// Moves the marks; [`Self::wake`] is to follow, when no lock is held.
+    pub(crate) fn raise(&self, visible: Position, synced: Position) {
         self.visible.store(visible.get(), Ordering::SeqCst);
         self.synced.store(synced.get(), Ordering::SeqCst);
-        self.wake();
     }
 
     /// Nothing further will come: everybody wakes and stays awake.
@@ -77,7 +76,8 @@ impl Watch {
         self.waiting.lock().signals.clear();
     }
 
-    fn wake(&self) {
+    /// Wakes everybody who waits. Runs wakers, which are the caller's code.
+    pub(crate) fn wake(&self) {
         if self.interested.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -164,10 +164,15 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    fn publish(watch: &Watch, visible: Position, synced: Position) {
+        watch.raise(visible, synced);
+        watch.wake();
+    }
+
     #[test]
     fn a_level_reached_before_the_wait_ends_it_at_once() {
         let watch = Watch::default();
-        watch.publish(Position::new(3), Position::new(2));
+        publish(&watch, Position::new(3), Position::new(2));
         assert_eq!(watch.wait_past(Position::new(1), Mark::Synced, None), Woken::Moved);
         assert_eq!(watch.wait_past(Position::new(2), Mark::Visible, None), Woken::Moved);
         let short = Some(Duration::from_millis(1));
@@ -181,7 +186,7 @@ mod tests {
             let watch = watch.clone();
             std::thread::spawn(move || {
                 for level in 1..=20_000 {
-                    watch.publish(Position::new(level), Position::new(level));
+                    publish(&watch, Position::new(level), Position::new(level));
                 }
             })
         };
@@ -199,7 +204,7 @@ mod tests {
         let signal = watch.signal();
         signal.try_recv().unwrap();
         for level in 1..5 {
-            watch.publish(Position::new(level), Position::new(level));
+            publish(&watch, Position::new(level), Position::new(level));
         }
         signal.try_recv().unwrap();
         assert!(signal.try_recv().is_err());

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 
-use super::files::{create_temporary, failed, put_in_place, replace_file};
+use super::files::{create_temporary, failed, is_ours, put_in_place, replace_file};
 use super::head::HeadFile;
 use super::live::LiveFile;
 use super::stage::{Cursor, Stage};
@@ -65,6 +65,13 @@ pub(crate) fn recover(
 }
 
 fn create(disk: &dyn Disk, settings: &Settings) -> Result<()> {
+    let names = disk.list().map_err(|e| Error::io("cannot list the directory", e))?;
+    let hidden = |name: &str| name.starts_with('.') || name == "lost+found";
+    if let Some(name) = names.iter().find(|name| !is_ours(name) && !hidden(name)) {
+        let place = disk.location();
+        let text = format!("{place} holds {name:?} and no store: a store wants its own directory");
+        return Err(Error::invalid(text));
+    }
     let head = Head {
         store: Uuid::new_v4(),
         id_scope: settings.id_scope,

@@ -171,8 +171,11 @@ impl Stage {
             let control = if last { batch.control } else { &[] };
             let part = (BatchPart { first, last }, totals.0, totals.1);
             let shift = self.cursor.offset + FRAME_HEADER_BYTES as u64;
-            let within = batch.starts.iter().filter(|start| range.contains(start));
-            placed.extend(within.map(|start| {
+            let starts = batch.starts;
+            let from = starts.partition_point(|start| *start < range.start);
+            let to = starts.partition_point(|start| *start < range.end);
+            let within = starts.get(from..to).unwrap_or_default();
+            placed.extend(within.iter().map(|start| {
                 u32::try_from(shift + (start - range.start) as u64).unwrap_or(u32::MAX)
             }));
             self.frame(FrameKind::Batch, part, &[bytes, control], |head| {

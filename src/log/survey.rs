@@ -86,6 +86,12 @@ enum Found {
 
 /// Looks at the directory; `None` when there is no store in it.
 pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
+    // Names last: beside a writer, whatever head and live file speak of is there by then.
+    let heads = read_heads(disk)?;
+    let live = match &heads.newest {
+        Some(head) => read_live(disk, head.store)?,
+        None => None,
+    };
     let names = match disk.list() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|e| Error::io(format!("cannot list {}", disk.location()), e))?,
@@ -97,7 +103,6 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
             _ => None,
         })
         .collect();
-    let heads = read_heads(disk)?;
     let Some(head) = heads.newest else {
         if numbers.is_empty() && heads.damaged.is_none() {
             return Ok(None);
@@ -105,7 +110,6 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         let name = heads.damaged.unwrap_or_else(|| name_of(FileName::Head(0)));
         return Err(Error::damaged(name, 0, "no generation of the head file checks"));
     };
-    let live = read_live(disk, head.store)?;
     let mut survey = Survey {
         epoch: head.epoch.max(live.map_or(0, |mark| mark.epoch)),
         live,

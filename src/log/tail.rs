@@ -83,13 +83,9 @@ impl Runway {
             let size = state.ready.clamp(PREPARE_LEAST, PREPARE_MOST);
             (state.ready, size.min(self.capacity - state.ready))
         };
+        let mut landing = Landing { runway: self, ready: None };
         let done = self.write_zeros(disk, from, size);
-        let mut state = self.state.lock();
-        state.in_flight = false;
-        if done.is_ok() {
-            state.ready = state.ready.max(from + size);
-        }
-        self.landed.notify_all();
+        landing.ready = done.is_ok().then_some(from + size);
         done
     }
 
@@ -104,6 +100,23 @@ impl Runway {
             at += rest as u64;
         }
         file.sync().map_err(failed("sync prepared space in", &self.name))
+    }
+}
+
+/// Ends a preparation, also one that panics: the writer waits for it.
+struct Landing<'a> {
+    runway: &'a Runway,
+    ready: Option<u64>,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.runway.state.lock();
+        state.in_flight = false;
+        if let Some(ready) = self.ready {
+            state.ready = state.ready.max(ready);
+        }
+        self.runway.landed.notify_all();
     }
 }
 

@@ -178,7 +178,7 @@ fn verify_frames(
             Step::Frame(frame) => {
                 report.frames += 1;
                 report.events += u64::from(frame.header.events);
-                let events = walker.expected.position - segment.first_position();
+                let events = walker.expected.position.saturating_sub(segment.first_position());
                 let sealed = frame.header.kind == FrameKind::Seal;
                 if sealed && !seal_is_true(&frame, events) {
                     push_damage(report, &name, frame.offset, "seal says something else");

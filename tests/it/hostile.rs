@@ -287,9 +287,20 @@ mod on_a_real_disk {
     }
 
     #[test]
+    fn a_store_is_not_made_among_other_files() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("diary.txt"), "dear diary").unwrap();
+        let error = options().open(dir.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains("diary.txt"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the lock and the diary");
+    }
+
+    #[test]
     fn foreign_files_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let foreign = ["notes.txt", "1.seg", "head-2", "00000000000000000001.bak", "x.tmp", "core"];
+        options().open(dir.path()).unwrap();
         for name in foreign {
             std::fs::write(dir.path().join(name), name).unwrap();
         }

@@ -17,6 +17,7 @@ mod crash;
 mod faults;
 mod hostile;
 mod model;
+mod races;
 mod reads;
 mod recovery;
 mod rig;
