@@ -62,8 +62,12 @@ impl Follower {
             add_gap(&mut catalog, number, next, info.first_position());
             match info.end {
                 _ if at == last => {}
-                Some(end) => catalog.add(Arc::new(opening.sealed(info, end, &mut report)?)),
-                None => catalog.add(Arc::new(open_ended(&opening, info, &mut report)?)),
+                Some(end) => {
+                    catalog.add(Arc::new(opening.sealed(info, end, &mut report)?));
+                }
+                None => {
+                    catalog.add(Arc::new(open_ended(&opening, info, &mut report)?));
+                }
             }
         }
         let mut follower = match found.segments.last() {

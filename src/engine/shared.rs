@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use super::catalog::{Catalog, View};
+use super::heads::HeadsMark;
 use super::keeper::Job;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
@@ -57,6 +58,8 @@ pub(crate) struct Engine {
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub checkpoints: Mutex<Option<KeyedFile>>,
     pub snapshots: Mutex<Option<KeyedFile>>,
+    /// Held while the heads file is written.
+    pub(super) heads_mark: Mutex<HeadsMark>,
 }
 
 impl Engine {

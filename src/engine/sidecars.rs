@@ -183,7 +183,7 @@ fn segment_of(info: &SegmentInfo, bytes: SegmentBytes, index: SegmentIndex, end:
     }
 }
 
-fn binding(store: Uuid, number: u64, first_position: u64, end: LogEnd) -> Binding {
+pub(super) fn binding(store: Uuid, number: u64, first_position: u64, end: LogEnd) -> Binding {
     Binding {
         store,
         segment: number,
