@@ -153,13 +153,13 @@ impl View {
         let asked = |segment: &Arc<Segment>| Some(self.place(segment.first_position)?.0);
         let past = |segment: &Arc<Segment>| {
             segment.first_position <= self.last
-                && asked(segment).is_some_and(|s| s.ask(|index| index.last_recorded_at()) < time)
+                && asked(segment).is_some_and(|s| s.last_recorded_at() < time)
         };
         let at = self.segments.partition_point(past);
         let found = self.segments.get(at).filter(|segment| segment.first_position <= self.last);
         let Some(segment) = found.and_then(asked) else { return Ok(self.last.next()) };
         let mut reader = EventReader::default();
-        let (mut low, mut high) = (0, segment.ask(|index| index.events()));
+        let (mut low, mut high) = (0, segment.events());
         while low < high {
             let middle = low + (high - low) / 2;
             if reader.read(segment, middle)?.recorded_at() < time {

@@ -31,7 +31,7 @@ impl Engine {
     }
 
     fn make_sidecar(&self, segment: &Segment, end: LogEnd) {
-        let opening = Opening { disk: &*self.disk, settings: &self.settings, read_only: false };
+        let opening = Opening { disk: &self.disk, settings: &self.settings, read_only: false };
         // Bytes beyond a named end are dead: give prepared space back. Failing that costs space
         // only.
         if let Ok(file) = self.disk.open(&segment.name, Access::Write) {

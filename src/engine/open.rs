@@ -15,7 +15,7 @@ use super::follow::{Follower, follow};
 use super::heads::{HeadsMark, read_heads, write_heads};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
-use super::sidecars::{Opening, binding};
+use super::sidecars::{FoundLater, Opening, binding};
 use super::tell;
 use super::watch::Watch;
 use crate::clock::Clock;
@@ -55,7 +55,7 @@ pub(crate) fn open_writer(
     };
     let mut report = OpenReport::default();
     let mut recovered = recover(&disk, &settings, began, &mut report)?;
-    let (catalog, mark) = load(&*disk, &settings, &recovered, &mut report)?;
+    let Loaded { catalog, mark, later } = load(&disk, &settings, &recovered, &mut report)?;
     let last_stamp = recovered.tail.last_recorded_at();
     if began.saturating_add(CLOCK_BEHIND) < last_stamp {
         let hours = (last_stamp - began) / CLOCK_BEHIND;
@@ -82,6 +82,7 @@ pub(crate) fn open_writer(
     engine.jobs = background.then_some(sender);
     engine.lock = Mutex::new(Some(lock));
     engine.heads_mark = Mutex::new(mark);
+    engine.found_later = later;
     engine.durable_frame = AtomicU64::new(durable);
     engine.watch.publish(last, last);
     roll_if_sealed(&engine, &mut recovered.tail)?;
@@ -122,6 +123,7 @@ pub(super) fn engine_of(
         store,
         id_scope,
         report,
+        found_later: Arc::default(),
         catalog: RwLock::new(catalog),
         tail: Mutex::new(None),
         durable_frame: AtomicU64::new(0),
@@ -151,22 +153,29 @@ fn roll_if_sealed(engine: &Engine, tail: &mut Tail) -> Result<()> {
     tail.mark_live()
 }
 
+struct Loaded {
+    catalog: Catalog,
+    mark: HeadsMark,
+    later: Arc<Mutex<FoundLater>>,
+}
+
 /// The index: the heads file and the sidecars after it for sealed segments, a scan for the tail.
 fn load(
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     settings: &Settings,
     found: &Recovered,
     report: &mut OpenReport,
-) -> Result<(Catalog, HeadsMark)> {
+) -> Result<Loaded> {
     let opening = Opening { disk, settings, read_only: false };
-    let (mut catalog, mut mark, doubt) = load_heads(disk, settings, &found.segments);
+    let (mut catalog, mut mark, doubt) = load_heads(&**disk, settings, &found.segments);
     let written = found.tail.written();
     let covered = mark.upto.map_or(0, |upto| upto.segment);
-    let mut last_end = None;
+    let (mut last_end, later) = (None, Arc::default());
     for info in &found.segments {
         match info.end {
             Some(end) if info.number <= covered => {
-                catalog.add_known(Arc::new(opening.sealed(info, end, report)?));
+                let segment = opening.covered(info, end, report, &later)?;
+                catalog.add_known(Arc::new(segment));
             }
             Some(end) => {
                 mark.sealed(catalog.add(Arc::new(opening.sealed(info, end, report)?)));
@@ -180,7 +189,7 @@ fn load(
                     let file = name_of(FileName::Heads);
                     report.sidecars_rebuilt.push(SidecarRebuilt { file, why });
                     let (heads, checkpoints) = (&catalog.heads, &catalog.checkpoints);
-                    if write_heads(disk, &binding, heads, checkpoints).is_ok() {
+                    if write_heads(&**disk, &binding, heads, checkpoints).is_ok() {
                         mark = HeadsMark::at(binding, heads);
                     }
                 }
@@ -190,7 +199,7 @@ fn load(
         }
     }
     catalog.last = Position::new(written.position - 1);
-    Ok((catalog, mark))
+    Ok(Loaded { catalog, mark, later })
 }
 
 /// A catalog with what the heads file holds, without segments; or an empty one, and why.

@@ -2,7 +2,7 @@
 //! are the same, and what is doubtful is made again and reported.
 
 use factlog::disk::SimDisk;
-use factlog::{Expect, OpenReport, Position, Store};
+use factlog::{ErrorKind, Expect, NewEvent, OpenReport, Position, Store};
 
 use crate::rig::{Answers, answers, event, open, options, read_only, save_snapshot};
 
@@ -166,4 +166,107 @@ fn a_power_cut_while_it_is_written_costs_nothing() {
             store.append("S-1", Expect::Any, [event(5000, 5)]).unwrap();
         }
     }
+}
+
+fn sidecar(number: u64) -> String {
+    format!("{number:020}.idx")
+}
+
+/// The segment at whose end the heads are.
+fn covered(disk: &SimDisk) -> u64 {
+    let bytes = disk.read_file(HEADS).unwrap();
+    u64::from_le_bytes(bytes[32..40].try_into().unwrap())
+}
+
+#[test]
+fn opening_reads_no_more_of_a_covered_sidecar_than_its_header() {
+    let (_, disk) = history();
+    let before = answers(&open(&disk.copy()).unwrap()).unwrap();
+    let upto = covered(&disk);
+    assert!(upto > 2, "{upto}");
+    // Whatever is read of these is noticed: nothing but headers and the last byte's section check.
+    for number in 1..=upto {
+        let last = disk.read_file(&sidecar(number)).unwrap().len() as u64 - 1;
+        disk.flip_bit(&sidecar(number), last, 3);
+        disk.flip_bit(&sidecar(number), 320, 3);
+    }
+    let store = open(&disk).unwrap();
+    heads_same(&store, &before, "opened");
+    assert_eq!(store.last_position().get(), before.all.len() as u64);
+    assert_eq!(store.open_report().sidecars_rebuilt, [], "nothing was read");
+    assert_eq!(answers(&store).unwrap(), before);
+    let report = store.open_report();
+    assert_eq!(report.sidecars_rebuilt.len() as u64, upto, "{report:?}");
+    assert_eq!(report.damage, []);
+    store.append("S-1", Expect::Any, [event(6000, 5)]).unwrap();
+    drop(store);
+    let again = open(&disk).unwrap();
+    assert_eq!(again.open_report().sidecars_rebuilt.len() as u64, upto, "made again");
+    drop(again);
+    assert_eq!(open(&disk).unwrap().open_report().sidecars_rebuilt, []);
+}
+
+#[test]
+fn a_flipped_bit_or_cut_in_a_covered_sidecar_gives_the_same_answers() {
+    let (_, disk) = history();
+    let before = answers(&open(&disk.copy()).unwrap()).unwrap();
+    let file = sidecar(2);
+    let bytes = disk.read_file(&file).unwrap();
+    let (mut at_open, mut later) = (0, 0);
+    for at in 0..bytes.len() {
+        let flipped = disk.copy();
+        flipped.flip_bit(&file, at as u64, (at % 8) as u32);
+        let what = format!("byte {at}");
+        let store = open(&flipped).unwrap();
+        let early = store.open_report().sidecars_rebuilt.len();
+        assert_eq!(answers(&store).unwrap(), before, "{what}");
+        assert_eq!(store.open_report().sidecars_rebuilt.len(), 1, "{what}");
+        if early == 1 { at_open += 1 } else { later += 1 }
+    }
+    assert!(at_open < 400 && later > 400, "{at_open} at the opening, {later} later");
+    for length in (0..bytes.len()).step_by(7) {
+        let cut = disk.copy();
+        cut.write_file(&file, bytes[..length].to_vec());
+        let store = open(&cut).unwrap();
+        assert_eq!(store.open_report().sidecars_rebuilt.len(), 1, "cut at {length}");
+        assert_eq!(answers(&store).unwrap(), before, "cut at {length}");
+    }
+}
+
+/// With the log damaged below a covered sidecar that is damaged, too: what is left is served, the
+/// rest is a typed error, nothing is made around the damage, and no id is taken for a new one.
+#[test]
+fn damage_under_a_damaged_covered_sidecar_is_told_where_it_is_read() {
+    let (_, disk) = history();
+    let before = answers(&open(&disk.copy()).unwrap()).unwrap();
+    let (file, log) = (sidecar(2), format!("{:020}.seg", 2));
+    let last = disk.read_file(&file).unwrap().len() as u64 - 1;
+    disk.flip_bit(&file, last, 1);
+    disk.flip_bit(&log, 6000, 1);
+    let bad = disk.read_file(&file).unwrap();
+    let store = open(&disk).unwrap();
+    let mut lost = 0;
+    for known in &before.all {
+        match store.event_at(known.position()) {
+            Ok(found) => assert_eq!(found.as_ref(), Some(known)),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Damaged, "{error:?}");
+                lost += 1;
+            }
+        }
+    }
+    assert!((1..5).contains(&lost), "{lost}");
+    assert!(!store.open_report().damage.is_empty());
+    for known in &before.all {
+        let again = NewEvent::binary("Again", "x").id(known.id());
+        let told = store.append(known.stream(), Expect::Any, [again]);
+        assert!(
+            told.is_ok_and(|answer| answer.already) || store.event_at(known.position()).is_err()
+        );
+    }
+    let new = store.append("S-1", Expect::Any, [event(7000, 5)]).unwrap_err();
+    assert_eq!(new.kind(), ErrorKind::Damaged, "{new:?}");
+    assert_eq!(store.last_position().get(), before.all.len() as u64);
+    drop(store);
+    assert_eq!(disk.read_file(&file).unwrap(), bad, "left as it was");
 }
