@@ -437,7 +437,7 @@ impl Walk {
             let segment = self.view.segments.get(next?)?.clone();
             let (low, high) = self.bounds;
             let from = segment.ordinal_of(low).unwrap_or(0);
-            let events = segment.ask(|index| index.events());
+            let events = segment.events();
             let to = segment.ordinal_of(high).map_or(0, |last| last.saturating_add(1)).min(events);
             let found = candidates(&segment, &self.wanted, from..to);
             let all = 0..found.len();

@@ -74,7 +74,7 @@ impl Store {
         &self.0.engine
     }
 
-    /// What opening found and did.
+    /// What opening found and did, and what was found since in sidecars that it did not read.
     ///
     /// ```
     /// # use factlog::{Store};
@@ -85,7 +85,7 @@ impl Store {
     /// ```
     #[must_use]
     pub fn open_report(&self) -> OpenReport {
-        self.engine().report.clone()
+        self.engine().report()
     }
 
     /// Commits what waits, marks the log as closed and gives the lock back. Other handles to the

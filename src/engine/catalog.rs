@@ -3,10 +3,9 @@
 //! Knows: committed state in memory. Does not know: how it got there. Readers take a [`View`]; the
 //! writer changes the catalog for a few microseconds after each group.
 
-use std::collections::HashMap;
-
 use uuid::Uuid;
 
+use super::heads::{Checkpoints, take_checkpoint, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
 use crate::index::{CheckpointEntry, Head, Heads, StreamState};
 use crate::sync::{Arc, Ordering};
@@ -17,7 +16,7 @@ use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version
 pub(crate) struct Catalog {
     pub segments: Segments,
     pub heads: Heads,
-    pub checkpoints: HashMap<String, CheckpointEntry>,
+    pub checkpoints: Checkpoints,
     /// The last event that may be seen.
     pub last: Position,
 }
@@ -46,30 +45,19 @@ impl Catalog {
             let mut index = index.write();
             index.push_checkpoint(&entry.name, entry.position, entry.id, entry.frame);
         }
-        self.take_checkpoint(entry);
+        take_checkpoint(&mut self.checkpoints, entry);
     }
 
-    fn take_checkpoint(&mut self, entry: CheckpointEntry) {
-        let known = self.checkpoints.get(&entry.name);
-        if known.is_none_or(|known| known.frame <= entry.frame) {
-            self.checkpoints.insert(entry.name.clone(), entry);
-        }
+    /// Adds a segment at the end, with everything its index knows of streams and checkpoints;
+    /// answers how many streams it lists.
+    pub(crate) fn add(&mut self, segment: Arc<Segment>) -> u64 {
+        let listed = take_in(&segment, &mut self.heads, &mut self.checkpoints);
+        self.add_known(segment);
+        listed
     }
 
-    /// Adds a segment at the end, with everything its index knows of streams and checkpoints.
-    pub(crate) fn add(&mut self, segment: Arc<Segment>) {
-        segment.ask(|index| {
-            let first = index.first_position();
-            index.for_each_stream(&mut |part| {
-                let version = Version::new(
-                    (part.first_version.get() + u64::from(part.count)).saturating_sub(1),
-                );
-                let last_position = first.plus(part.last_ordinal.into());
-                let head = Head { version, last_position, state: StreamState::Live };
-                let _held = self.heads.set(part.name, head);
-            });
-            index.for_each_checkpoint(&mut |entry| self.take_checkpoint(entry.clone()));
-        });
+    /// Adds a segment at the end whose streams and checkpoints are known already.
+    pub(crate) fn add_known(&mut self, segment: Arc<Segment>) {
         Arc::make_mut(&mut self.segments).push(segment);
     }
 
@@ -165,13 +153,13 @@ impl View {
         let asked = |segment: &Arc<Segment>| Some(self.place(segment.first_position)?.0);
         let past = |segment: &Arc<Segment>| {
             segment.first_position <= self.last
-                && asked(segment).is_some_and(|s| s.ask(|index| index.last_recorded_at()) < time)
+                && asked(segment).is_some_and(|s| s.last_recorded_at() < time)
         };
         let at = self.segments.partition_point(past);
         let found = self.segments.get(at).filter(|segment| segment.first_position <= self.last);
         let Some(segment) = found.and_then(asked) else { return Ok(self.last.next()) };
         let mut reader = EventReader::default();
-        let (mut low, mut high) = (0, segment.ask(|index| index.events()));
+        let (mut low, mut high) = (0, segment.events());
         while low < high {
             let middle = low + (high - low) / 2;
             if reader.read(segment, middle)?.recorded_at() < time {

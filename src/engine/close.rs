@@ -11,7 +11,7 @@ use super::commit::Lead;
 use super::keeper::Job;
 use super::segment::Segment;
 use super::shared::Engine;
-use super::sidecars::Opening;
+use super::sidecars::{Opening, binding};
 use crate::clock::monotonic;
 use crate::disk::Access;
 use crate::log::{CommitFailure, LogEnd};
@@ -31,14 +31,31 @@ impl Engine {
     }
 
     fn make_sidecar(&self, segment: &Segment, end: LogEnd) {
-        let opening = Opening { disk: &*self.disk, settings: &self.settings, read_only: false };
+        let opening = Opening { disk: &self.disk, settings: &self.settings, read_only: false };
         // Bytes beyond a named end are dead: give prepared space back. Failing that costs space
         // only.
         if let Ok(file) = self.disk.open(&segment.name, Access::Write) {
             let _ = file.set_size(end.offset);
         }
         if let Some(sealed) = opening.seal(segment, self.store, end) {
-            self.catalog.write().replace(Arc::new(sealed));
+            let sealed = Arc::new(sealed);
+            self.catalog.write().replace(sealed.clone());
+            self.keep_heads(&sealed, end);
+        }
+    }
+
+    /// After a sidecar: the heads up to its segment, when the sidecars since outweigh the file.
+    fn keep_heads(&self, sealed: &Segment, end: LogEnd) {
+        let mut listed = 0;
+        sealed.ask(|index| index.for_each_stream(&mut |_| listed += 1));
+        let mut mark = self.heads_mark.lock();
+        mark.sealed(listed);
+        if mark.is_due() {
+            let segments = self.catalog.read().segments.clone();
+            let first = sealed.first_position.get();
+            let binding = binding(self.store, sealed.number, first, end);
+            // Without the file an opening reads more sidecars; the next seal tries again.
+            let _ = mark.renew(&*self.disk, &segments, &binding);
         }
     }
 

@@ -70,7 +70,7 @@ impl Follower {
         let mut report = OpenReport { damage: found.damage.clone(), ..OpenReport::default() };
         report.notes.extend(found.notes.iter().cloned());
         let mut catalog = Catalog::default();
-        let opening = Opening { disk, settings: &parts.settings, read_only: true };
+        let opening = Opening { disk: &parts.disk, settings: &parts.settings, read_only: true };
         let first = found.head.first_segment;
         // Nothing is trimmed from a log that begins with segment 1.
         let begin = |info: &SegmentInfo| if first == 1 { 1 } else { info.first_position() };
@@ -81,8 +81,12 @@ impl Follower {
             add_gap(&mut catalog, number, next, info.first_position());
             match info.end {
                 _ if at == last => {}
-                Some(end) => catalog.add(Arc::new(opening.sealed(info, end, &mut report)?)),
-                None => catalog.add(Arc::new(open_ended(&opening, info, &mut report)?)),
+                Some(end) => {
+                    catalog.add(Arc::new(opening.sealed(info, end, &mut report)?));
+                }
+                None => {
+                    catalog.add(Arc::new(open_ended(&opening, info, &mut report)?));
+                }
             }
         }
         let mut follower = match found.segments.last() {
@@ -119,7 +123,7 @@ impl Follower {
         let name = tail.name();
         let file = opening.disk.open(&name, Access::Read);
         let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
-        let end = found.judge_tail(&file, opening.disk)?;
+        let end = found.judge_tail(&file, &**opening.disk)?;
         report.verdict = end.row;
         report.clean = end.walk.last_kind == crate::format::FrameKind::Closed
             && end.verdict == EndVerdict::Clean;
@@ -152,7 +156,7 @@ impl Follower {
                 what: "certified frames are missing".into(),
             });
         }
-        let events = segment.ask(|index| index.events());
+        let events = segment.events();
         catalog.add(Arc::new(segment));
         let next = tail.first_position() + u64::from(events);
         catalog.last = Position::new(next - 1);
@@ -324,7 +328,7 @@ fn apply(catalog: &mut Catalog, change: Change<'_>) -> Result<()> {
             catalog.make_readable(offset);
             // Only now: a mark is always after a whole batch, a frame may be a part of one.
             if let Some(segment) = catalog.segments.last() {
-                let events = segment.ask(|index| index.events());
+                let events = segment.events();
                 catalog.last = Position::new(segment.first_position.get() + u64::from(events) - 1);
             }
         }
@@ -393,7 +397,7 @@ fn take_sidecar(engine: &Engine, head: &Head, segment: &Arc<Segment>) -> Option<
     let next = find_segment(&*engine.disk, head, segment.number + 1).ok()??;
     let info = find_segment(&*engine.disk, head, segment.number).ok()??;
     let end: LogEnd = next.predecessor_end();
-    let opening = Opening { disk: &*engine.disk, settings: &engine.settings, read_only: true };
+    let opening = Opening { disk: &engine.disk, settings: &engine.settings, read_only: true };
     let sealed = opening.with_sidecar(&info, end)?;
     engine.catalog.write().replace(Arc::new(sealed));
     Some(())

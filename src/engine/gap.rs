@@ -18,7 +18,7 @@ const MOST: u64 = 1 << 24;
 /// The position after the last that the catalog holds; `first` when it holds none.
 pub(super) fn next_position(catalog: &Catalog, first: u64) -> u64 {
     catalog.segments.last().map_or(first, |segment| {
-        let events = segment.ask(|index| index.events());
+        let events = segment.events();
         segment.first_position.plus(events.into()).get()
     })
 }

@@ -4,12 +4,13 @@
 
 use uuid::Uuid;
 
+use super::catalog::View;
 use super::find::{Wanted, candidates};
 use super::knowledge::{Knowledge, StoredEvent, StreamState};
 use super::segment::EventReader;
 use super::shared::Engine;
 use crate::index;
-use crate::types::{IdScope, Position, Query, Result};
+use crate::types::{Error, IdScope, Position, Query, Result};
 
 impl Knowledge for Engine {
     fn stream(&self, name: &str) -> StreamState {
@@ -27,6 +28,9 @@ impl Knowledge for Engine {
         let view = self.catalog.read().view();
         let anywhere = self.id_scope == IdScope::Store;
         let found = view.event_with_id(id, |event| anywhere || event.stream() == stream)?;
+        if found.is_none() {
+            refuse_holes(&view)?;
+        }
         Ok(found.map(|event| StoredEvent {
             stream: event.stream().to_owned(),
             version: event.version(),
@@ -38,7 +42,7 @@ impl Knowledge for Engine {
         let view = self.catalog.read().view();
         let wanted = Wanted::Query(query.clone());
         for segment in view.segments.iter() {
-            let events = segment.ask(|index| index.events());
+            let events = segment.events();
             let from = match segment.ordinal_of(after.next()) {
                 Some(ordinal) if ordinal >= events => continue,
                 Some(ordinal) => ordinal,
@@ -72,4 +76,17 @@ impl Knowledge for Engine {
     fn ids_per_stream(&self) -> bool {
         self.id_scope == IdScope::Stream
     }
+}
+
+/// A sidecar may turn out not to check, and the log under it neither, while the store is open: what
+/// was there could have had any id, so that nothing can be said to be new.
+fn refuse_holes(view: &View) -> Result<()> {
+    for segment in view.segments.iter() {
+        if let Some(ordinal) = segment.ask(|index| index.damaged().first().copied()) {
+            let what = "an event that does not check may have the id";
+            let position = segment.position_of(ordinal);
+            return Err(Error::damaged(&*segment.name, 0, what).at(position));
+        }
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ mod find;
 mod fold;
 mod follow;
 mod gap;
+mod heads;
 mod keeper;
 mod knowledge;
 mod known;

@@ -12,17 +12,21 @@ use super::close::{commit_in_background, keep};
 use super::commit::begin_segment;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
+use super::heads::{HeadsMark, read_heads, write_heads};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
-use super::sidecars::Opening;
+use super::sidecars::{FoundLater, Opening, binding};
 use super::tell;
 use super::watch::Watch;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::format::{FileName, name_of};
-use crate::log::{CommitFailure, Recovered, Tail, recover};
+use crate::index::Binding;
+use crate::log::{CommitFailure, LogEnd, Recovered, SegmentInfo, Tail, recover};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, RwLock};
-use crate::types::{Error, ErrorKind, IndexOrigin, OpenReport, Position, Result, Settings};
+use crate::types::{
+    Error, ErrorKind, IndexOrigin, OpenReport, Position, Result, Settings, SidecarRebuilt,
+};
 
 /// A clock that is behind the log by more than this is worth a note.
 const CLOCK_BEHIND: u64 = 3_600_000_000;
@@ -51,7 +55,7 @@ pub(crate) fn open_writer(
     };
     let mut report = OpenReport::default();
     let mut recovered = recover(&disk, &settings, began, &mut report)?;
-    let catalog = load(&*disk, &settings, &recovered, &mut report)?;
+    let Loaded { catalog, mark, later } = load(&disk, &settings, &recovered, &mut report)?;
     let last_stamp = recovered.tail.last_recorded_at();
     if began.saturating_add(CLOCK_BEHIND) < last_stamp {
         let hours = (last_stamp - began) / CLOCK_BEHIND;
@@ -77,6 +81,8 @@ pub(crate) fn open_writer(
     let mut engine = assemble(Parts { disk, clock, settings }, &recovered, catalog, report);
     engine.jobs = background.then_some(sender);
     engine.lock = Mutex::new(Some(lock));
+    engine.heads_mark = Mutex::new(mark);
+    engine.found_later = later;
     engine.durable_frame = AtomicU64::new(durable);
     engine.watch.raise(last, last);
     roll_if_sealed(&engine, &mut recovered.tail)?;
@@ -126,6 +132,7 @@ pub(super) fn engine_of(
         store,
         id_scope,
         report,
+        found_later: Arc::default(),
         catalog: RwLock::new(catalog),
         tail: Mutex::new(None),
         durable_frame: AtomicU64::new(0),
@@ -139,6 +146,7 @@ pub(super) fn engine_of(
         lock: Mutex::new(None),
         checkpoints: Mutex::new(None),
         snapshots: Mutex::new(None),
+        heads_mark: Mutex::default(),
     }
 }
 
@@ -154,25 +162,90 @@ fn roll_if_sealed(engine: &Engine, tail: &mut Tail) -> Result<()> {
     tail.mark_live()
 }
 
-/// The index: sidecars for sealed segments, a scan for the tail.
+struct Loaded {
+    catalog: Catalog,
+    mark: HeadsMark,
+    later: Arc<Mutex<FoundLater>>,
+}
+
+/// The index: the heads file and the sidecars after it for sealed segments, a scan for the tail.
 fn load(
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     settings: &Settings,
     found: &Recovered,
     report: &mut OpenReport,
-) -> Result<Catalog> {
+) -> Result<Loaded> {
     let opening = Opening { disk, settings, read_only: false };
-    let mut catalog = Catalog::default();
+    let (mut catalog, mut mark, doubt) = load_heads(&**disk, settings, &found.segments);
     let written = found.tail.written();
+    let covered = mark.upto.map_or(0, |upto| upto.segment);
+    let (mut last_end, later) = (None, Arc::default());
     for info in &found.segments {
-        let segment = match info.end {
-            Some(end) => opening.sealed(info, end, report)?,
-            None => opening.tail(info, tail_limit(written.offset, written.position), report)?,
-        };
-        catalog.add(Arc::new(segment));
+        match info.end {
+            Some(end) if info.number <= covered => {
+                let segment = opening.covered(info, end, report, &later)?;
+                catalog.add_known(Arc::new(segment));
+            }
+            Some(end) => {
+                mark.sealed(catalog.add(Arc::new(opening.sealed(info, end, report)?)));
+                last_end = Some(binding_of(info, end));
+            }
+            None => {
+                // What is known now is what is known of the sealed segments: the moment to make the
+                // heads file, if it does not count or the sidecars outweigh it.
+                if let Some(binding) = last_end.take_if(|_| mark.is_due() && !is_trimmed(found)) {
+                    let why = doubt.clone().unwrap_or_else(|| "sidecars outweigh it".to_owned());
+                    let file = name_of(FileName::Heads);
+                    report.sidecars_rebuilt.push(SidecarRebuilt { file, why });
+                    let (heads, checkpoints) = (&catalog.heads, &catalog.checkpoints);
+                    if write_heads(&**disk, &binding, heads, checkpoints).is_ok() {
+                        mark = HeadsMark::at(binding, heads);
+                    }
+                }
+                let limit = tail_limit(written.offset, written.position);
+                catalog.add(Arc::new(opening.tail(info, limit, report)?));
+            }
+        }
     }
     catalog.last = Position::new(written.position - 1);
-    Ok(catalog)
+    Ok(Loaded { catalog, mark, later })
+}
+
+/// A catalog with what the heads file holds, without segments; or an empty one, and why.
+fn load_heads(
+    disk: &dyn Disk,
+    settings: &Settings,
+    segments: &[SegmentInfo],
+) -> (Catalog, HeadsMark, Option<String>) {
+    let is_end = |found: &Binding| {
+        let ended = |info: &SegmentInfo| Some(binding_of(info, info.end?));
+        let begins = segments.first().is_some_and(|info| info.number == 1);
+        begins && segments.iter().any(|info| ended(info).as_ref() == Some(found))
+    };
+    let read = match settings.rebuild_index {
+        true => Err("the index is made from the log alone".to_owned()),
+        false => read_heads(disk, is_end),
+    };
+    let mut catalog = Catalog::default();
+    match read {
+        Ok(file) => {
+            let mark = HeadsMark::at(file.binding, &file.heads);
+            catalog.heads = file.heads;
+            catalog.checkpoints =
+                file.checkpoints.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+            (catalog, mark, None)
+        }
+        Err(why) => (catalog, HeadsMark::default(), Some(why)),
+    }
+}
+
+/// Heads of a log without its beginning would lack streams.
+fn is_trimmed(found: &Recovered) -> bool {
+    found.segments.first().is_none_or(|info| info.number != 1)
+}
+
+fn binding_of(info: &SegmentInfo, end: LogEnd) -> Binding {
+    binding(info.header.store, info.number, info.first_position(), end)
 }
 
 fn tail_limit(offset: u64, next_position: u64) -> FoldLimit {

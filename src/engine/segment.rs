@@ -2,12 +2,14 @@
 //!
 //! Knows: how an ordinal becomes a checked event. Does not know: other segments, or watermarks.
 
+use std::fmt;
+
 use crate::disk::Mapped;
 use crate::format::Source;
 use crate::index::{SegmentLookup, Sidecar, TailIndex};
 use crate::segment::{FileSource, SegmentBytes, read_event};
-use crate::sync::{Arc, AtomicU64, Ordering, RwLock};
-use crate::types::{Error, EventRef, Position, Result};
+use crate::sync::{Arc, AtomicU64, OnceLock, Ordering, RwLock};
+use crate::types::{Error, EventRef, Position, Result, Timestamp};
 
 /// Where a segment's index is.
 #[derive(Debug)]
@@ -16,6 +18,39 @@ pub(crate) enum SegmentIndex {
     Memory(RwLock<TailIndex>),
     /// In a sidecar, checked when it was opened.
     Sidecar(Sidecar<Mapped>),
+    /// In a sidecar that is checked when it is first asked.
+    Unchecked(Box<UncheckedSidecar>),
+}
+
+/// Makes the index of a segment from the log; it is told why.
+pub(crate) type FromLog = Box<dyn Fn(&str) -> TailIndex + Send + Sync>;
+
+/// A sidecar of which only the header was read yet.
+pub(crate) struct UncheckedSidecar {
+    sidecar: Sidecar<Mapped>,
+    /// Set by the first question: what answers instead when the sidecar does not check.
+    instead: OnceLock<Option<TailIndex>>,
+    from_log: FromLog,
+}
+
+impl UncheckedSidecar {
+    pub(crate) fn new(sidecar: Sidecar<Mapped>, from_log: FromLog) -> Self {
+        Self { sidecar, instead: OnceLock::new(), from_log }
+    }
+
+    fn checked(&self) -> &dyn SegmentLookup {
+        let judge = || self.sidecar.check().err().map(|why| (self.from_log)(&why));
+        match self.instead.get_or_init(judge) {
+            Some(index) => index,
+            None => &self.sidecar,
+        }
+    }
+}
+
+impl fmt::Debug for UncheckedSidecar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UncheckedSidecar").field("instead", &self.instead).finish_non_exhaustive()
+    }
 }
 
 /// A segment.
@@ -37,7 +72,26 @@ impl Segment {
         match &self.index {
             SegmentIndex::Memory(index) => question(&*index.read()),
             SegmentIndex::Sidecar(sidecar) => question(sidecar),
+            SegmentIndex::Unchecked(sidecar) => question(sidecar.checked()),
         }
+    }
+
+    /// Asks what a sidecar's header says, which is always checked.
+    fn ask_header<R>(&self, question: impl FnOnce(&dyn SegmentLookup) -> R) -> R {
+        match &self.index {
+            SegmentIndex::Unchecked(unchecked) => question(&unchecked.sidecar),
+            _ => self.ask(question),
+        }
+    }
+
+    /// How many positions the segment has, damaged ones included.
+    pub(crate) fn events(&self) -> u32 {
+        self.ask_header(|index| index.events())
+    }
+
+    /// The time of the newest event; zero without events.
+    pub(crate) fn last_recorded_at(&self) -> Timestamp {
+        self.ask_header(|index| index.last_recorded_at())
     }
 
     pub(crate) fn position_of(&self, ordinal: u32) -> Position {
@@ -54,6 +108,9 @@ impl Segment {
         match &self.index {
             SegmentIndex::Memory(index) => index.read().memory_bytes(),
             SegmentIndex::Sidecar(_) => 0,
+            SegmentIndex::Unchecked(unchecked) => {
+                unchecked.instead.get().and_then(Option::as_ref).map_or(0, TailIndex::memory_bytes)
+            }
         }
     }
 }

@@ -7,9 +7,11 @@ use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use super::catalog::{Catalog, View};
+use super::heads::HeadsMark;
 use super::keeper::Job;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
+use super::sidecars::FoundLater;
 use super::tell;
 use super::watch::{Mark, Watch};
 use crate::clock::Clock;
@@ -37,6 +39,7 @@ pub(crate) struct Engine {
     pub store: Uuid,
     pub id_scope: IdScope,
     pub report: OpenReport,
+    pub found_later: Arc<Mutex<FoundLater>>,
     pub queue: Queue,
     pub watch: Watch,
     pub catalog: RwLock<Catalog>,
@@ -57,9 +60,19 @@ pub(crate) struct Engine {
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub checkpoints: Mutex<Option<KeyedFile>>,
     pub snapshots: Mutex<Option<KeyedFile>>,
+    /// Held while the heads file is written.
+    pub(super) heads_mark: Mutex<HeadsMark>,
 }
 
 impl Engine {
+    /// What opening found, and what was found since in what it did not read.
+    pub(crate) fn report(&self) -> OpenReport {
+        let (mut report, later) = (self.report.clone(), self.found_later.lock());
+        report.sidecars_rebuilt.extend(later.rebuilt.iter().cloned());
+        report.damage.extend(later.damage.iter().cloned());
+        report
+    }
+
     /// # Errors
     /// `Closed` after closing.
     pub(crate) fn refuse_closed(&self) -> Result<()> {

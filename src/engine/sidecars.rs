@@ -6,18 +6,25 @@
 use uuid::Uuid;
 
 use super::fold::{FoldLimit, fold_segment};
-use super::segment::{Segment, SegmentIndex};
+use super::segment::{Segment, SegmentIndex, UncheckedSidecar};
 use crate::disk::{Access, Disk, Mapped};
 use crate::format::{FileName, Purpose, name_of};
 use crate::index::{Binding, Sidecar, TailIndex, encode};
 use crate::log::{LogEnd, SegmentInfo, replace_file};
 use crate::segment::{SegmentBytes, source_of};
-use crate::sync::{Arc, AtomicU64, RwLock};
+use crate::sync::{Arc, AtomicU64, Mutex, RwLock};
 use crate::types::{Damage, Error, OpenReport, Position, Result, Settings, SidecarRebuilt};
+
+/// What was found out after the opening about sidecars that it did not check.
+#[derive(Debug, Default)]
+pub(crate) struct FoundLater {
+    pub rebuilt: Vec<SidecarRebuilt>,
+    pub damage: Vec<Damage>,
+}
 
 /// How sealed segments are opened.
 pub(crate) struct Opening<'a> {
-    pub disk: &'a dyn Disk,
+    pub disk: &'a Arc<dyn Disk>,
     pub settings: &'a Settings,
     /// A reader may not write, and works around damage.
     pub read_only: bool,
@@ -25,14 +32,33 @@ pub(crate) struct Opening<'a> {
 
 impl Opening<'_> {
     fn bytes_of(&self, name: &str, length: u64) -> Result<SegmentBytes> {
-        let file = self.disk.open(name, Access::Read);
-        let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
-        if self.settings.map_segments
-            && let Ok(map) = file.map(length)
-        {
-            return Ok(SegmentBytes::Mapped(map));
-        }
-        Ok(SegmentBytes::File(file))
+        bytes_of(&**self.disk, name, length, self.settings.map_segments)
+    }
+
+    /// A sealed segment whose streams are known from the heads file: its sidecar is checked when it
+    /// is first asked, so that opening reads no more of it than the header.
+    pub(crate) fn covered(
+        &self,
+        info: &SegmentInfo,
+        end: LogEnd,
+        report: &mut OpenReport,
+        later: &Arc<Mutex<FoundLater>>,
+    ) -> Result<Segment> {
+        let binding = binding(info.header.store, info.number, info.first_position(), end);
+        let opened = self.map_sidecar(info.number);
+        let opened = opened.and_then(|bytes| Sidecar::open_unchecked(bytes, &binding));
+        let Ok(sidecar) = opened else { return self.sealed(info, end, report) };
+        let bytes = self.bytes_of(&info.name(), end.offset)?;
+        self.check_length(info, end, report)?;
+        let (disk, info_there) = (self.disk.clone(), info.clone());
+        let (map, later) = (self.settings.map_segments, later.clone());
+        let from_log = Box::new(move |why: &str| {
+            let name = info_there.name();
+            let bytes = bytes_of(&*disk, &name, end.offset, map);
+            make_later(&*disk, &info_there, end, bytes, (why, &later))
+        });
+        let index = SegmentIndex::Unchecked(Box::new(UncheckedSidecar::new(sidecar, from_log)));
+        Ok(segment_of(info, bytes, index, end.offset))
     }
 
     /// A sealed segment with its sidecar, which is made again if it is missing or doubtful.
@@ -102,6 +128,10 @@ impl Opening<'_> {
     }
 
     fn open_sidecar(&self, number: u64, binding: &Binding) -> Result<Sidecar<Mapped>, String> {
+        Sidecar::open(self.map_sidecar(number)?, binding)
+    }
+
+    fn map_sidecar(&self, number: u64) -> Result<Mapped, String> {
         let name = name_of(FileName::Sidecar(number));
         let file = match self.disk.open(&name, Access::Read) {
             Ok(file) => file,
@@ -112,7 +142,7 @@ impl Opening<'_> {
         };
         let unread = |error| format!("it cannot be read: {error}");
         let size = file.size().map_err(unread)?;
-        Sidecar::open(file.map(size).map_err(unread)?, binding)
+        file.map(size).map_err(unread)
     }
 
     /// Writes the sidecar and answers from it; a disk without room for it is served from memory.
@@ -126,7 +156,7 @@ impl Opening<'_> {
             return Ok(SegmentIndex::Memory(RwLock::new(index)));
         };
         let name = name_of(FileName::Sidecar(number));
-        let written = replace_file(self.disk, Purpose::Sidecar, &name, &[&bytes]);
+        let written = replace_file(&**self.disk, Purpose::Sidecar, &name, &[&bytes]);
         match written.ok().and_then(|()| self.open_sidecar(number, binding).ok()) {
             Some(sidecar) => Ok(SegmentIndex::Sidecar(sidecar)),
             None => Ok(SegmentIndex::Memory(RwLock::new(index))),
@@ -140,7 +170,7 @@ impl Opening<'_> {
         let binding = binding(store, segment.number, segment.first_position.get(), end);
         let bytes = encode(&index.read(), &binding).ok()?;
         let name = name_of(FileName::Sidecar(segment.number));
-        replace_file(self.disk, Purpose::Sidecar, &name, &[&bytes]).ok()?;
+        replace_file(&**self.disk, Purpose::Sidecar, &name, &[&bytes]).ok()?;
         let sidecar = self.open_sidecar(segment.number, &binding).ok()?;
         Some(Segment {
             number: segment.number,
@@ -171,6 +201,53 @@ impl Opening<'_> {
     }
 }
 
+fn bytes_of(disk: &dyn Disk, name: &str, length: u64, map: bool) -> Result<SegmentBytes> {
+    let file = disk.open(name, Access::Read);
+    let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+    if map && let Ok(map) = file.map(length) {
+        return Ok(SegmentBytes::Mapped(map));
+    }
+    Ok(SegmentBytes::File(file))
+}
+
+/// The index of a segment whose sidecar turned out not to check, made from the log. Readers are
+/// waiting, so damage is worked around and answered where it is read. The bad sidecar is thrown
+/// away for the next opening to make again, unless there is damage: then nothing is touched.
+fn make_later(
+    disk: &dyn Disk,
+    info: &SegmentInfo,
+    end: LogEnd,
+    bytes: Result<SegmentBytes>,
+    (why, later): (&str, &Mutex<FoundLater>),
+) -> TailIndex {
+    let limit = FoldLimit { offset: end.offset, next_position: end.next_position, tolerant: true };
+    let folded = bytes
+        .and_then(|bytes| fold_segment(&mut *source_of(&bytes, end.offset), info, limit))
+        .map(|folded| (folded.index, folded.damage));
+    let first = info.first_position();
+    let (index, damage) = folded.unwrap_or_else(|error| {
+        // Nothing of it can be read: every position answers so.
+        let mut index = TailIndex::new(Position::new(first));
+        (first..end.next_position).for_each(|_| index.push_damaged());
+        let damage = Damage {
+            file: info.name(),
+            offset: 0,
+            first_position: Some(Position::new(first)),
+            last_position: Some(Position::new(end.next_position.saturating_sub(1))),
+            what: error.to_string(),
+        };
+        (index, vec![damage])
+    });
+    let file = name_of(FileName::Sidecar(info.number));
+    if damage.is_empty() {
+        let _ = disk.remove(&file);
+    }
+    let mut later = later.lock();
+    later.rebuilt.push(SidecarRebuilt { file, why: why.to_owned() });
+    later.damage.extend(damage);
+    index
+}
+
 fn segment_of(info: &SegmentInfo, bytes: SegmentBytes, index: SegmentIndex, end: u64) -> Segment {
     Segment {
         number: info.number,
@@ -183,7 +260,7 @@ fn segment_of(info: &SegmentInfo, bytes: SegmentBytes, index: SegmentIndex, end:
     }
 }
 
-fn binding(store: Uuid, number: u64, first_position: u64, end: LogEnd) -> Binding {
+pub(super) fn binding(store: Uuid, number: u64, first_position: u64, end: LogEnd) -> Binding {
     Binding {
         store,
         segment: number,

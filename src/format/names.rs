@@ -16,6 +16,8 @@ pub(crate) enum FileName {
     Checkpoints,
     /// Saved snapshots.
     Snapshots,
+    /// Every stream's head at the end of a sealed segment; disposable.
+    Heads,
     /// A segment of the log.
     Segment(u64),
     /// The disposable index of a segment.
@@ -36,15 +38,17 @@ pub(crate) enum Purpose {
     Checkpoints,
     Snapshots,
     Recovery,
+    Heads,
 }
 
-const PURPOSES: [(&str, Purpose); 6] = [
+const PURPOSES: [(&str, Purpose); 7] = [
     ("new-1.tmp", Purpose::Segment),
     ("new-2.tmp", Purpose::Head),
     ("new-3.tmp", Purpose::Sidecar),
     ("new-4.tmp", Purpose::Checkpoints),
     ("new-5.tmp", Purpose::Snapshots),
     ("new-6.tmp", Purpose::Recovery),
+    ("new-7.tmp", Purpose::Heads),
 ];
 
 /// The name of the file.
@@ -55,6 +59,7 @@ pub(crate) fn name_of(file: FileName) -> String {
         FileName::Live => "live".into(),
         FileName::Checkpoints => "checkpoints".into(),
         FileName::Snapshots => "snapshots".into(),
+        FileName::Heads => "heads".into(),
         FileName::Segment(number) => format!("{number:020}.seg"),
         FileName::Sidecar(number) => format!("{number:020}.idx"),
         FileName::SetAside(number, offset, epoch) => {
@@ -77,6 +82,7 @@ impl FileName {
             "live" => Self::Live,
             "checkpoints" => Self::Checkpoints,
             "snapshots" => Self::Snapshots,
+            "heads" => Self::Heads,
             _ => match name.rsplit_once('.')? {
                 (number, "seg") => Self::Segment(number.parse().ok()?),
                 (number, "idx") => Self::Sidecar(number.parse().ok()?),
@@ -108,10 +114,12 @@ mod tests {
             FileName::Live,
             FileName::Checkpoints,
             FileName::Snapshots,
+            FileName::Heads,
             FileName::Segment(u64::MAX),
             FileName::Sidecar(7),
             FileName::SetAside(3, 4096, 9),
             FileName::Temporary(Purpose::Head),
+            FileName::Temporary(Purpose::Heads),
         ] {
             assert_eq!(FileName::parse(&name_of(file)), Some(file));
         }

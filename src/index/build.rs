@@ -5,7 +5,7 @@
 
 use super::fuse;
 use super::layout::{ALONE, Binding, Header, SECTIONS, directory, table};
-use super::lookup::{CheckpointEntry, SegmentLookup, StreamRun};
+use super::lookup::{SegmentLookup, StreamRun};
 use super::tail::TailIndex;
 use crate::format::Put;
 
@@ -38,7 +38,7 @@ fn sections(index: &TailIndex) -> Option<[Vec<u8>; SECTIONS]> {
     let mut offsets = Vec::with_capacity(index.offsets().len() * 4);
     index.offsets().iter().for_each(|offset| offsets.put_u32(*offset));
     let mut checkpoints = Vec::new();
-    index.for_each_checkpoint(&mut |entry| put_checkpoint(&mut checkpoints, entry));
+    index.for_each_checkpoint(&mut |entry| entry.encode(&mut checkpoints));
     Some([
         offsets,
         streams.entries,
@@ -104,14 +104,4 @@ fn terms(index: &TailIndex) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
         list.encode(&mut postings)?;
     }
     Some((directory(sorted.iter().map(|(hash, ..)| *hash))?, terms, postings))
-}
-
-fn put_checkpoint(out: &mut Vec<u8>, entry: &CheckpointEntry) {
-    // Names are at most 255 bytes long; a longer one would not be a checkpoint's.
-    let Ok(length) = u16::try_from(entry.name.len()) else { return };
-    out.put_u64(entry.position.get());
-    out.put(entry.id.as_bytes());
-    out.put_u64(entry.frame);
-    out.put_u16(length);
-    out.put(entry.name.as_bytes());
 }

@@ -183,7 +183,8 @@ impl Heads {
         self.len
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&str, Head)> {
+    /// Every stream, in no order that means anything.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Head)> {
         self.entries.iter().flatten().map(|entry| {
             let (start, length) = entry.name();
             (self.names.get(start, length), entry.head())

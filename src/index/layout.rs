@@ -93,6 +93,26 @@ pub(crate) struct Binding {
     pub events: u32,
 }
 
+impl Binding {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.put(self.store.as_bytes());
+        out.put_u64(self.segment);
+        out.put_u64(self.end_offset);
+        out.put_u64(self.end_frame);
+        out.put_u32(self.chain);
+        out.put_u32(self.events);
+        out.put_u64(self.first_position.get());
+    }
+
+    pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
+        let store = take.uuid()?;
+        let (segment, end_offset, end_frame) = (take.u64()?, take.u64()?, take.u64()?);
+        let (chain, events) = (take.u32()?, take.u32()?);
+        let first_position = Position::new(take.u64()?);
+        Some(Self { store, segment, end_offset, end_frame, chain, first_position, events })
+    }
+}
+
 /// What the header says besides the sections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
@@ -141,13 +161,7 @@ impl Header {
         head.put_u16(SIDECAR_VERSION);
         head.put_u16(0);
         head.put_u32(u32::try_from(SECTIONS).unwrap_or(u32::MAX));
-        head.put(self.binding.store.as_bytes());
-        head.put_u64(self.binding.segment);
-        head.put_u64(self.binding.end_offset);
-        head.put_u64(self.binding.end_frame);
-        head.put_u32(self.binding.chain);
-        head.put_u32(self.binding.events);
-        head.put_u64(self.binding.first_position.get());
+        self.binding.encode(&mut head);
         head.put_u64(self.last_recorded_at.micros());
         head.put_u64(self.key.first);
         head.put_u64(self.key.second);
@@ -185,14 +199,9 @@ impl Header {
         if usize::try_from(take.u32()?).ok()? != SECTIONS {
             return None;
         }
-        let store = take.uuid()?;
-        let (segment, end_offset, end_frame) = (take.u64()?, take.u64()?, take.u64()?);
-        let (chain, events) = (take.u32()?, take.u32()?);
-        let first_position = Position::new(take.u64()?);
+        let binding = Binding::decode(take)?;
         let last_recorded_at = Timestamp::from_micros(take.u64()?);
         let key = HashKey { first: take.u64()?, second: take.u64()? };
-        let binding =
-            Binding { store, segment, end_offset, end_frame, chain, first_position, events };
         Some(Self { binding, last_recorded_at, key })
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::ids::IdCandidates;
 use super::postings::Postings;
+use crate::format::{Put, Take};
 use crate::types::{Position, Timestamp, Version};
 
 /// Stands for an event of a stream that lies at a damaged position.
@@ -115,4 +116,24 @@ pub(crate) struct CheckpointEntry {
     pub id: Uuid,
     /// The frame it was first written in: the higher one is the newer.
     pub frame: u64,
+}
+
+impl CheckpointEntry {
+    /// In a sidecar and in the heads file.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        // Names are at most 255 bytes long; a longer one would not be a checkpoint's.
+        let Ok(length) = u16::try_from(self.name.len()) else { return };
+        out.put_u64(self.position.get());
+        out.put(self.id.as_bytes());
+        out.put_u64(self.frame);
+        out.put_u16(length);
+        out.put(self.name.as_bytes());
+    }
+
+    pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
+        let (position, id, frame) = (Position::new(take.u64()?), take.uuid()?, take.u64()?);
+        let length = take.u16()?;
+        let name = std::str::from_utf8(take.slice(length.into())?).ok()?.to_owned();
+        Some(Self { name, position, id, frame })
+    }
 }

@@ -7,12 +7,13 @@
 //! | `lookup` | the questions a segment's index answers |
 //! | `streams`, `tail` | the index of a segment in memory |
 //! | `layout`, `build`, `sidecar` | the same as a file: its bytes, making and reading it |
-//! | `heads` | where every stream of the store stands |
+//! | `heads`, `heads_file` | where every stream of the store stands; the same as a file |
 
 mod build;
 mod fuse;
 mod hash;
 mod heads;
+mod heads_file;
 mod ids;
 mod layout;
 mod lookup;
@@ -27,6 +28,7 @@ mod tests;
 
 pub(crate) use build::encode;
 pub(crate) use heads::{Head, Heads, StreamState};
+pub(crate) use heads_file::{HeadsFile, encode_heads};
 pub(crate) use layout::Binding;
 pub(crate) use lookup::{CheckpointEntry, SegmentLookup};
 pub(crate) use sidecar::Sidecar;

@@ -189,15 +189,8 @@ impl<B: Deref<Target = [u8]>> SegmentLookup for Sidecar<B> {
 
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry)) {
         let mut take = Take(self.section(Section::Checkpoints));
-        while let Some(entry) = take_checkpoint(&mut take) {
+        while let Some(entry) = CheckpointEntry::decode(&mut take) {
             f(&entry);
         }
     }
-}
-
-fn take_checkpoint(take: &mut Take<'_>) -> Option<CheckpointEntry> {
-    let (position, id, frame) = (Position::new(take.u64()?), take.uuid()?, take.u64()?);
-    let length = take.u16()?;
-    let name = std::str::from_utf8(take.slice(length.into())?).ok()?.to_owned();
-    Some(CheckpointEntry { name, position, id, frame })
 }

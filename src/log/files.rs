@@ -82,6 +82,7 @@ pub(crate) fn is_segment(name: &str) -> bool {
     matches!(FileName::parse(name), Some(FileName::Segment(_)))
 }
 
+/// Whether it is an index that can be deleted at any time.
 pub(crate) fn is_sidecar(name: &str) -> bool {
-    matches!(FileName::parse(name), Some(FileName::Sidecar(_)))
+    matches!(FileName::parse(name), Some(FileName::Sidecar(_) | FileName::Heads))
 }

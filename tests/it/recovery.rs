@@ -337,7 +337,7 @@ fn a_swapped_duplicated_or_foreign_file_is_the_same_log_or_a_typed_error() {
                     Ok(store) => assert_eq!(answers(&store).unwrap().all, before.all, "{what}"),
                     Err(error) => {
                         check_refusal(&error, "", &what);
-                        let heads = |name: &String| name.starts_with("head");
+                        let heads = |name: &String| name.starts_with("head-");
                         let either = |is: &dyn Fn(&String) -> bool| is(file) || is(source);
                         assert!(either(&damaged) || either(&heads), "{what}: {error:?}");
                     }
@@ -359,7 +359,7 @@ fn check_replaced(disk: &SimDisk, before: &Answers, file: &str, what: &str) {
         }
         Err(error) => check_refusal(&error, "", what),
     }
-    if file.starts_with("head") {
+    if file.starts_with("head-") {
         return;
     }
     judge_read_only(disk, before, what);
