@@ -90,8 +90,8 @@ impl Engine {
         }
     }
 
-    /// Closes: commits what waits and marks the end. The first caller does it, and gives the lock back
-    /// with [`Self::release`] when the store's threads have ended.
+    /// Closes: commits what waits and marks the end. The first caller does it, and gives the lock
+    /// back with [`Self::release`] when the store's threads have ended.
     pub(crate) fn close(&self) -> Result<()> {
         if self.closing.swap(true, Ordering::AcqRel) {
             return Ok(());

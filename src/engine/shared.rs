@@ -105,10 +105,10 @@ impl Engine {
         self.watch.wake();
     }
 
-    /// Raises what can be read to `visible`, and what is synced if that was just done. The one place
-    /// where the marks move: what is synced never goes back, and in a poisoned store nothing beyond
-    /// it is served, whichever of a commit and a poisoning comes first. Who waits is woken later, when
-    /// nothing is locked.
+    /// Raises what can be read to `visible`, and what is synced if that was just done. The one
+    /// place where the marks move: what is synced never goes back, and in a poisoned store nothing
+    /// beyond it is served, whichever of a commit and a poisoning comes first. Who waits is woken
+    /// later, when nothing is locked.
     pub(crate) fn publish(&self, visible: Position, synced: Option<Position>) {
         let mut catalog = self.catalog.write();
         let before = self.watch.level(Mark::Synced);

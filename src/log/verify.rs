@@ -132,8 +132,8 @@ fn verify_sealed(
     Ok(())
 }
 
-/// A segment whose successor is lost, so that nobody says where it ends: what stands between its last
-/// good frame and the next segment that is there is gone.
+/// A segment whose successor is lost, so that nobody says where it ends: what stands between its
+/// last good frame and the next segment that is there is gone.
 fn verify_severed(
     disk: &dyn Disk,
     segment: &SegmentInfo,

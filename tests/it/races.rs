@@ -223,8 +223,8 @@ fn a_transient_read_error_skips_no_event() {
     assert_eq!(first.position().get(), 1, "event 1 was skipped by a transient read error");
 }
 
-/// The lock was given back before the keeper had ended, which then put an empty segment over the one
-/// that the next writer was filling.
+/// The lock was given back before the keeper had ended, which then put an empty segment over the
+/// one that the next writer was filling.
 #[test]
 fn no_thread_of_a_closed_store_writes_beside_the_next_writer() {
     let mem = MemDisk::new();
@@ -333,8 +333,8 @@ fn closing_a_poisoned_store_says_so() {
     assert!(closed.is_err(), "acknowledged events are not durable, and close says Ok");
 }
 
-/// The carried checkpoint kept a frame number above those that recovery gave out anew, and overruled
-/// a later reset.
+/// The carried checkpoint kept a frame number above those that recovery gave out anew, and
+/// overruled a later reset.
 #[test]
 fn a_reset_checkpoint_holds_after_a_rescue_dropped_fillers() {
     let disk = SimDisk::new(1);
