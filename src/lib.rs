@@ -127,6 +127,23 @@
 //! see what is written; subscriptions, read-only stores and checkpoints stop at what is on disk.
 //! A single batch may ask for `Sync`: [`BatchBuilder::durability`].
 //!
+//! # Limits
+//!
+//! Checked when an event is appended; what is refused is named with the limit, and nothing is
+//! written.
+//!
+//! | what | limit |
+//! |---|---|
+//! | stream name | 1 to 1024 bytes of UTF-8, no control characters, not beginning with `$` |
+//! | event type | 1 to 255 bytes, not beginning with `$` |
+//! | tags | 64 of an event, 1 to 255 bytes each |
+//! | data | 1 MiB, up to 64 MiB with [`Options::event_data_max`] |
+//! | metadata | 64 KiB |
+//! | JSON, in data and metadata | 128 levels |
+//! | subject; name of a checkpoint or snapshot | 255 bytes |
+//! | batch | below 4 GiB |
+//! | snapshot | 64 MiB |
+//!
 //! # Async code, without a runtime
 //!
 //! [`BatchBuilder::submit`] answers with a [`Ticket`], which is a `Future` that needs no runtime.

@@ -227,24 +227,30 @@ class Store:
         data = self.load(name)
         if data is None:
             return None
+        origin = next((uuid for uuid, last in self.ancestors if number <= last), self.store)
         block = data[:BLOCK]
         if len(block) < BLOCK or crc32(block[:-4]) != struct.unpack("<I", block[-4:])[0] or block[:8] != b"FACTLOG\0":
             self.note(name, 0, "segment header does not check")
-            return False
+            return self.behind_header(number, name, data, origin)
         version, algorithm, scope, flags = struct.unpack("<HBBI", block[8:16])
         if version or algorithm != 1 or scope not in (1, 2) or flags:
             raise Unsupported("%s: format version %d, checksum %d, id scope %d, flags %#x"
                               % (name, version, algorithm, scope, flags))
-        origin = next((uuid for uuid, last in self.ancestors if number <= last), self.store)
         if block[56] not in (1, 2) or any(block[57:-4]):
             self.note(name, 0, "segment header has impossible values")
-            return False
+            return self.behind_header(number, name, data, origin)
         if block[16:32] != origin or block[32:40] != u64(number) or scope != self.scope:
             self.note(name, 0, "segment header is not that of this store and segment")
             return False
         segment = Segment(number, name, data, origin)
         segment.find_opening()
         return segment
+
+    def behind_header(self, number, name, data, origin):
+        """A segment whose header block is damaged; False if its opening frame does not check either."""
+        segment = Segment(number, name, data, origin)
+        segment.find_opening()
+        return segment if segment.opening else False
 
     # Section 8.
 

@@ -382,7 +382,11 @@ impl<'a> Round<'a> {
         // Sealing synced everything before it.
         let visible = Position::new(self.tail.written().position - 1);
         engine.publish(visible, Some(visible));
-        self.tail.mark_live().map_err(CommitFailure::Fatal)?;
+        let told = self.tail.mark_live().and_then(|()| {
+            let synced = self.tail.live_handle().sync();
+            synced.map_err(|error| Error::io("cannot sync the live file", error))
+        });
+        told.map_err(CommitFailure::Fatal)?;
         tell::rolled(self.tail.segment(), end.next_position);
         self.tail.begin();
         Ok(())

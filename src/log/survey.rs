@@ -82,6 +82,8 @@ enum Found {
     Unopened(Unopened),
     Missing,
     Damaged(Error),
+    /// Its header block does not check, but its frames do: they say themselves where they belong.
+    Scarred(Box<SegmentInfo>, Error),
 }
 
 /// Looks at the directory; `None` when there is no store in it.
@@ -178,7 +180,7 @@ fn look_at(disk: &dyn Disk, head: &Head, number: u64) -> Result<Found> {
     let header = match SegmentHeader::decode(&block, &name) {
         Ok(header) => header,
         Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-        Err(error) => return Ok(Found::Damaged(error)),
+        Err(error) => return look_behind_header(file, head, (number, error)),
     };
     let agrees = header.number == number
         && header.store == head.origin_of(number)
@@ -188,6 +190,22 @@ fn look_at(disk: &dyn Disk, head: &Head, number: u64) -> Result<Found> {
         return Ok(Found::Damaged(Error::damaged(name, 0, what)));
     }
     look_at_opening(file, header, &name)
+}
+
+/// Everything in a header block is known otherwise, so its loss costs a reader nothing. A writer
+/// refuses the damage all the same.
+fn look_behind_header(
+    file: Arc<dyn DiskFile>,
+    head: &Head,
+    (number, error): (u64, Error),
+) -> Result<Found> {
+    let store = head.origin_of(number);
+    let header =
+        SegmentHeader { store, number, id_scope: head.id_scope, capacity: 0, created_at: 0 };
+    match look_at_opening(file, header, &name_of(FileName::Segment(number)))? {
+        Found::Opened(info) => Ok(Found::Scarred(info, error)),
+        _ => Ok(Found::Damaged(error)),
+    }
 }
 
 fn look_at_opening(file: Arc<dyn DiskFile>, header: SegmentHeader, name: &str) -> Result<Found> {
@@ -262,6 +280,10 @@ impl Survey {
             }
             Found::Missing => {}
             Found::Damaged(error) => self.damaged(&name, 0, error.message()),
+            Found::Scarred(info, error) => {
+                self.damaged(&name, 0, error.message());
+                self.take(number, Found::Opened(info), listed);
+            }
         }
     }
 
