@@ -63,10 +63,11 @@ impl Follower {
 
     fn open_once(parts: &Parts) -> Result<(Self, Catalog, OpenReport)> {
         let disk = &*parts.disk;
-        let Some(found) = survey(disk)? else {
+        let Some(mut found) = survey(disk)? else {
             let text = format!("there is no store in {}", disk.location());
             return Err(Error::new(ErrorKind::NotFound, text));
         };
+        found.read_behind_openings(disk)?;
         let mut report = OpenReport { damage: found.damage.clone(), ..OpenReport::default() };
         report.notes.extend(found.notes.iter().cloned());
         let mut catalog = Catalog::default();

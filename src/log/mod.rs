@@ -5,6 +5,7 @@ mod head;
 mod keyed;
 mod live;
 mod recover;
+mod scarred;
 mod stage;
 mod survey;
 mod tail;
