@@ -273,6 +273,10 @@ impl<'a> Round<'a> {
     }
 
     fn make_durable(&mut self) -> Result<(), CommitFailure> {
+        if let Durability::Interval(within) = self.engine.settings.durability {
+            // Beside busy appenders the keeper may not get its turn in time.
+            self.sync |= self.tail.owes_sync(within);
+        }
         self.tail.write()?;
         if self.sync {
             self.tail.sync()?;

@@ -3,11 +3,16 @@
 //! Knows: offsets, prepared space, what a failure leaves behind. Does not know: streams or
 //! versions; those are decided above. One thread at a time owns it.
 
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
 use super::files::{failed, prepare_segment};
 use super::head::HeadFile;
 use super::live::LiveFile;
 use super::stage::{BatchBytes, Cursor, Stage, frame_overhead};
 use super::survey::{FIRST_FRAME, LogEnd};
+use crate::clock::monotonic;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     FRAME_HEADER_BYTES, FileName, FrameKind, LiveMark, Opening, Predecessor, Seal, SegmentHeader,
@@ -15,7 +20,6 @@ use crate::format::{
 };
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::types::{Error, ErrorKind, EventRef, IdScope, Result};
-use uuid::Uuid;
 
 /// Room kept at the end of a segment for its seal and for the mark of a close.
 const CLOSING_BYTES: u64 = 512;
@@ -189,6 +193,8 @@ pub(crate) struct Tail {
     written: Cursor,
     /// The last frame that is synced.
     durable: u64,
+    /// When the oldest frame that is not synced was written.
+    unsynced_since: Option<Instant>,
     epoch: u32,
     number: u64,
     first_position: u64,
@@ -221,6 +227,7 @@ impl Tail {
             file,
             written: start.cursor,
             durable: start.durable,
+            unsynced_since: None,
             epoch: start.epoch,
             number: start.number,
             first_position: start.first_position,
@@ -259,6 +266,11 @@ impl Tail {
     /// The end of what is written.
     pub(crate) fn written(&self) -> Cursor {
         self.written
+    }
+
+    /// Whether something written so long ago is not synced.
+    pub(crate) fn owes_sync(&self, within: Duration) -> bool {
+        self.unsynced_since.is_some_and(|since| since.elapsed() >= within)
     }
 
     pub(crate) fn has_unsynced(&self) -> bool {
@@ -341,6 +353,7 @@ impl Tail {
             return Err(self.take_back(Error::io("cannot write to the log", error)));
         }
         self.written = self.stage.cursor;
+        self.unsynced_since.get_or_insert_with(monotonic);
         Ok(())
     }
 
@@ -367,6 +380,7 @@ impl Tail {
         let synced = self.file.sync();
         synced.map_err(|e| CommitFailure::Fatal(Error::io("cannot sync the log", e)))?;
         self.durable = self.written.number - 1;
+        self.unsynced_since = None;
         Ok(())
     }
 
