@@ -164,7 +164,11 @@ fn a_follower_opened_beside_a_busy_writer_sees_no_damage() {
         .open_read_only_on(Arc::new(W { inner: Arc::new(mem.clone()), hook }))
         .unwrap();
     writer.append("A-1", Expect::Any, [ev(850)]).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    while reader.last_position() < writer.last_position() {
+        assert!(std::time::Instant::now() < patience, "the follower stands still");
+        std::thread::yield_now();
+    }
     assert!(reader.open_report().damage.is_empty());
     assert_eq!(reader.last_position(), writer.last_position());
 }
@@ -378,7 +382,6 @@ fn a_follower_opened_beside_a_roll_sees_no_damage() {
     let reader = Store::options()
         .open_read_only_on(Arc::new(W { inner: Arc::new(mem.clone()), hook }))
         .unwrap();
-    std::thread::sleep(Duration::from_millis(100));
     for event in reader.read_all() {
         event.unwrap();
     }
