@@ -12,7 +12,7 @@ use super::read::Read;
 use super::source::Source;
 use super::subscribe::SubscribeOptions;
 use crate::engine::{Appended, Engine, Mark};
-use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
+use crate::log::{VerifyReport, damage_error, is_segment, is_sidecar, verify_log};
 use crate::sync::{Arc, Mutex};
 use crate::types::{
     Error, ErrorKind, Expect, NewEvent, OpenReport, Position, Query, RecordedEvent, Result,
@@ -229,7 +229,8 @@ impl Store {
     /// # Errors
     /// `Damaged`, `Closed`, `Io`.
     pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
-        self.engine().view()?.event_with_id(&id, |_| true)
+        let found = self.engine().view()?.event_with_id(&id, |_| true)?;
+        self.sure(found)
     }
 
     /// The event at a position.
@@ -270,7 +271,15 @@ impl Store {
         let view = self.engine().view()?;
         match view.position_of(name.as_str(), version) {
             Some(position) => view.event_at(position),
-            None => Ok(None),
+            None => self.sure(None),
+        }
+    }
+
+    /// In a store that was opened around damage, what is not found may be what was lost.
+    fn sure<T>(&self, found: Option<T>) -> Result<Option<T>> {
+        match self.engine().report.damage.first().filter(|_| found.is_none()) {
+            Some(damage) => Err(damage_error(damage)),
+            None => Ok(found),
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) use keyed::KeyedFile;
 pub(crate) use live::read_live;
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use stage::BatchBytes;
-pub(crate) use survey::{LogEnd, SegmentInfo, Survey, find_segment, survey};
+pub(crate) use survey::{LogEnd, SegmentInfo, Survey, damage_error, find_segment, survey};
 pub(crate) use tail::{CommitFailure, Runway, Spares, Tail};
 pub(crate) use verify::verify_log;
 pub use verify::{TornTail, VerifyReport};

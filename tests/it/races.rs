@@ -447,3 +447,25 @@ fn a_panic_in_the_background_hangs_nobody() {
     }
     assert_eq!(last.map(|(n, _)| n), Some(1999), "an appender hangs");
 }
+
+/// A look-up by id or version in a store opened around damage answered that there is no such event.
+#[test]
+fn what_damage_swallowed_is_not_answered_as_never_stored() {
+    let disk = SimDisk::new(1);
+    let options = || Store::options().background_threads(false);
+    let store = options().open_on(Arc::new(disk.clone())).unwrap();
+    for number in 1..=10 {
+        let event = ev(1000).id(Uuid::from_u128(number));
+        store.append("A-1", Expect::Any, [event]).unwrap();
+    }
+    store.close().unwrap();
+    disk.flip_bit("00000000000000000001.seg", 4096 + 144 + 1200 * 5 + 600, 1);
+    let reader = options().open_read_only_on(Arc::new(disk)).unwrap();
+    let lost = |number| match reader.event(Uuid::from_u128(number)) {
+        Ok(found) => found.is_none(),
+        Err(error) => error.kind() == ErrorKind::Damaged,
+    };
+    assert_eq!((1..=10).filter(|number| lost(*number)).count(), 1, "one event was hit");
+    let stranger = reader.event(Uuid::from_u128(99)).unwrap_err();
+    assert_eq!(stranger.kind(), ErrorKind::Damaged, "it may have been the one that is lost");
+}
