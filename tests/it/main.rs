@@ -25,4 +25,5 @@ mod rig;
 mod subscriptions;
 mod support;
 mod tables;
+mod typed;
 mod verifier;
