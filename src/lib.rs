@@ -239,8 +239,9 @@ pub use log::{TornTail, VerifyReport};
 pub use model::Bincode;
 #[cfg(feature = "model")]
 pub use model::{
-    Codec, Diagnosis, Doctor, Event, EventType, Json, Metadata, Prognosis, StoredType, Typed,
-    TypedEvents, Upcast, tag,
+    Boundary, Cached, Codec, DecideError, Decided, Decider, Diagnosis, Doctor, Emit, Emits, Event,
+    EventType, Given, Json, Metadata, Model, ModelCache, Outcome, Prognosis, Scope, Snapshots,
+    StoredType, Typed, TypedEvents, Upcast, tag,
 };
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,

@@ -1,6 +1,8 @@
 //! Layer 7.9: the verbs.
 
 mod append;
+#[cfg(feature = "model")]
+mod identity;
 mod info;
 mod options;
 mod read;
@@ -13,6 +15,8 @@ mod subscribe;
 mod verify;
 
 pub use append::{BatchBuilder, Ticket};
+#[cfg(feature = "model")]
+pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
 pub use options::Options;
 pub use read::{Events, Read};
