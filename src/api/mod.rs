@@ -14,6 +14,8 @@ mod stream;
 mod subscribe;
 mod verify;
 
+#[cfg(feature = "model")]
+pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, inside};
 pub use append::{BatchBuilder, Ticket};
 #[cfg(feature = "model")]
 pub(crate) use identity::StoreIdentity;

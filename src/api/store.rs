@@ -109,6 +109,7 @@ impl Store {
     /// # Errors
     /// `Io`: nothing acknowledged is lost, but the next opening will find an unclean end.
     pub fn close(self) -> Result<()> {
+        crate::engine::refuse_inside()?;
         self.0.close()
     }
 

@@ -92,7 +92,7 @@ impl<M: Model + Clone> ModelCache<M> {
 }
 
 /// A model with a cache behind it; see [`ModelCache::of`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cached<M> {
     cache: ModelCache<M>,
     model: M,

@@ -5,13 +5,13 @@
 //! costs microseconds.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::emit::Emits;
 use super::load::Loaded;
 use super::metadata::Metadata;
 use super::traits::Boundary;
-use crate::api::{BatchBuilder, Store};
-use crate::engine::{Appended, StreamAppended};
+use crate::api::{Appended, BatchBuilder, Store, StreamAppended};
 use crate::types::{
     Durability, Error, ErrorKind, Expect, NewEvent, Query, RecordedEvent, Result, StreamName,
     Version,
@@ -19,6 +19,8 @@ use crate::types::{
 
 /// Decisions are made this often unless said.
 const ATTEMPTS: u32 = 100;
+/// A rule inside the writer may take so long unless said: about what a sync takes.
+const BUDGET: Duration = Duration::from_millis(10);
 
 /// How decisions are made: see [`Store::decider`]. Cheap to clone; made once per request or once
 /// for all.
@@ -26,8 +28,9 @@ const ATTEMPTS: u32 = 100;
 #[must_use]
 pub struct Decider {
     pub(super) store: Store,
-    pub(super) metadata: Metadata,
-    pub(super) durability: Option<Durability>,
+    metadata: Metadata,
+    pub(super) budget: Duration,
+    durability: Option<Durability>,
     attempts: u32,
     once: Option<String>,
 }
@@ -152,8 +155,8 @@ impl Store {
     /// # Ok::<(), factlog::Error>(())
     /// ```
     pub fn decider(&self) -> Decider {
-        let (metadata, attempts) = (Metadata::new(), ATTEMPTS);
-        Decider { store: self.clone(), metadata, durability: None, attempts, once: None }
+        let (metadata, attempts, budget) = (Metadata::new(), ATTEMPTS, BUDGET);
+        Decider { store: self.clone(), metadata, budget, durability: None, attempts, once: None }
     }
 
     /// Folds a model, or a tuple of them, to look at.
@@ -184,6 +187,13 @@ impl Decider {
     /// Asks for more durability than the store's own.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
+        self
+    }
+
+    /// How long a rule may take that is run [inside](Store::decide_inside) the writer, everybody
+    /// waiting for it; 10 ms unless said. What takes longer fails.
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
         self
     }
 
@@ -287,18 +297,23 @@ impl Decider {
         if placed.is_empty() {
             return Ok(None);
         }
-        let mut batch = loaded.guard(self.store.batch());
+        append_all(loaded.guard(self.batch()), placed).commit().map(Some)
+    }
+
+    /// A batch as every decision of this decider begins it.
+    pub(super) fn batch(&self) -> BatchBuilder<'_> {
+        let mut batch = self.store.batch();
         if let Some(tag) = &self.once {
             batch = batch.fails_if_exists(Query::tags([tag]));
         }
         if let Some(durability) = self.durability {
             batch = batch.durability(durability);
         }
-        append_all(batch, placed).commit().map(Some)
+        batch
     }
 
     /// What the command appended when it was decided before.
-    fn decided_before(&self) -> Result<Option<Appended>> {
+    pub(super) fn decided_before(&self) -> Result<Option<Appended>> {
         let Some(tag) = &self.once else { return Ok(None) };
         let events = self.store.read(Query::tags([tag])).to_vec()?;
         Ok(answer_again(&events))

@@ -8,15 +8,17 @@ use super::parts::{Fold, Resumed};
 use super::scope::Place;
 use super::traits::Boundary;
 use crate::api::{BatchBuilder, Read, Store};
-use crate::types::{Expect, Position, Result, StreamName, Version};
+use crate::types::{EventRef, Expect, Position, Result, StreamName, Version};
 
 /// A model or a tuple of them.
+#[derive(Clone)]
 pub(super) struct Loaded<B> {
     pub model: B,
     parts: Vec<Part>,
 }
 
 /// One of its models.
+#[derive(Clone)]
 struct Part {
     place: Place,
     resumed: Resumed,
@@ -42,6 +44,15 @@ impl<B: Boundary> Loaded<B> {
         let mut parts = self.parts.iter_mut();
         each(&mut self.model, |fold| match parts.next() {
             Some(part) => part.advance(store, fold, until),
+            None => Ok(()),
+        })
+    }
+
+    /// Folds in events that cannot be read yet, of the group being written.
+    pub(super) fn take(&mut self, event: &EventRef<'_>) -> Result<()> {
+        let mut parts = self.parts.iter_mut();
+        each(&mut self.model, |fold| match parts.next() {
+            Some(part) => part.take(fold, event),
             None => Ok(()),
         })
     }
@@ -132,6 +143,20 @@ impl Part {
             self.resumed.version = version;
         }
         self.resumed.position = until;
+        Ok(())
+    }
+
+    fn take(&mut self, fold: &mut dyn Fold, event: &EventRef<'_>) -> Result<()> {
+        let mine = match &self.place {
+            Place::Stream(stream) => event.stream() == stream.as_str(),
+            Place::Query(query) => query.matches(event),
+        };
+        if mine && event.position() > self.resumed.position {
+            fold.fold(event)?;
+            if matches!(self.place, Place::Stream(_)) {
+                self.resumed.version = event.version();
+            }
+        }
         Ok(())
     }
 }

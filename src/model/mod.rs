@@ -7,6 +7,7 @@ mod decide;
 mod doctor;
 mod emit;
 mod event;
+mod inside;
 mod load;
 mod metadata;
 mod parts;

@@ -18,6 +18,7 @@ mod decide;
 mod faults;
 mod heads;
 mod hostile;
+mod inside;
 mod model;
 mod races;
 mod reads;
