@@ -98,6 +98,7 @@
 //! | `Damaged` | run [`verify`], restore from a copy, or read on with [`Store::open_read_only`] |
 //! | `Unsupported` | use a newer version of this crate |
 //! | `Decode` | the data has another shape than the type asked for |
+//! | `Failed` | a handler of yours failed: its reason is the source |
 //! | `Closed`, `Io` | as the message says |
 //!
 //! Retries are safe when the caller gives the ids, because a batch that is stored already is
@@ -220,6 +221,12 @@ mod api;
 #[cfg(feature = "model")]
 mod model;
 
+#[cfg(feature = "model")]
+mod consume;
+
+#[cfg(feature = "model")]
+pub mod guide;
+
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -231,6 +238,11 @@ pub use api::{
     Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, verify,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(feature = "model")]
+pub use consume::{
+    Consumers, ConsumersOptions, ConsumersStatus, Control, Failed, Incoming, Outbox, Parked,
+    Poison, Projection, ProjectionOptions, Retry, RunState, Status, Work,
+};
 pub use engine::{Appended, Snapshot, StreamAppended};
 #[cfg(feature = "derive")]
 pub use factlog_derive::Event;

@@ -13,6 +13,7 @@
 
 mod append;
 mod basics;
+mod consumers;
 mod crash;
 mod decide;
 mod faults;
@@ -20,6 +21,7 @@ mod heads;
 mod hostile;
 mod inside;
 mod model;
+mod projections;
 mod races;
 mod reads;
 mod recovery;
