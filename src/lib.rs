@@ -79,6 +79,11 @@
 //! | subscription | a read that does not end at the watermark | [`Subscription`] |
 //! | checkpoint | a named subscriber's durable progress | [`Store::checkpoint`] |
 //! | snapshot | an aggregate's folded state at a version | [`Store::snapshot`] |
+//! | typed event | a serde enum whose variants are event types | `Event`, `Typed` |
+//! | model, decide | state folded from events, and rules on it | `Model`, `Store::decide` |
+//! | projection | a handler that follows events under a name | `Store::projection` |
+//!
+//! The last three are the typed layer, feature `model`; the `guide` tells how to use it.
 //!
 //! # Errors, and what to do about them
 //!
@@ -190,6 +195,8 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `json` | yes | `json` of [`NewEvent`] and [`RecordedEvent`]: data by serde |
+//! | `model` | yes | the typed layer: typed events, models that decide, projections, consumers |
+//! | `derive` | no | `#[derive(Event)]` |
 //! | `bincode` | no | the same as compact binary, in the standard configuration of bincode 2 |
 //! | `stream` | no | subscriptions as `futures_core::Stream` |
 //! | `tracing` | no | a few `tracing` events, target `factlog`: opened, rolled, poisoned |
