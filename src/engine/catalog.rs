@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::heads::{Checkpoints, take_checkpoint, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
-use crate::index::{CheckpointEntry, Head, Heads, StreamState};
+use crate::index::{CheckpointEntry, Head, Heads, SegmentLookup, StreamState};
 use crate::sync::{Arc, Ordering};
 use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
 
@@ -74,6 +74,27 @@ impl Catalog {
         if let Some(segment) = self.segments.last() {
             segment.readable.store(offset, Ordering::Release);
         }
+    }
+
+    /// Where a stream stands among what may be seen.
+    pub(crate) fn known_head(&self, stream: &str) -> Option<(Version, Position)> {
+        let head = self.heads.get(stream)?;
+        match head.last_position <= self.last {
+            true => Some((head.version, head.last_position)),
+            // A poisoned store serves less than it has indexed.
+            false => self.view().head(stream),
+        }
+    }
+
+    /// The last position whose event cannot be read, nor its stream known. Sidecars know them all.
+    pub(crate) fn last_lost(&self) -> Option<Position> {
+        self.segments.iter().rev().find_map(|segment| match &segment.index {
+            SegmentIndex::Memory(index) => {
+                let last = index.read().damaged().last().copied();
+                last.map(|ordinal| segment.first_position.plus(ordinal.into()))
+            }
+            SegmentIndex::Sidecar(_) | SegmentIndex::Unchecked(_) => None,
+        })
     }
 
     pub(crate) fn view(&self) -> View {

@@ -132,6 +132,7 @@ pub(super) fn engine_of(
         store,
         id_scope,
         report,
+        lost_through: Position::START,
         found_later: Arc::default(),
         catalog: RwLock::new(catalog),
         tail: Mutex::new(None),
@@ -269,8 +270,10 @@ pub(crate) fn open_follower(
     report.elapsed = Duration::from_micros(parts.clock.now().saturating_sub(began));
     tell::opened(&parts.disk.location(), &report);
     let last = catalog.last;
+    let lost_through = follower.lost_through(&catalog);
     let mut engine = engine_of(parts, follower.identity(), catalog, report);
     engine.read_only = true;
+    engine.lost_through = lost_through;
     engine.watch.raise(last, last);
     let engine = Arc::new(engine);
     let mut threads = Vec::new();

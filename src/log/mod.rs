@@ -1,7 +1,9 @@
 //! Layer 4.9: many segment files as one log: what exists, recovery, the tail, verification.
 
+mod ending;
 mod files;
 mod head;
+mod headless;
 mod keyed;
 mod live;
 mod recover;

@@ -6,11 +6,12 @@
 
 use uuid::Uuid;
 
+use super::ending::TailEnd;
 use super::files::{create_temporary, failed, is_ours, put_in_place, replace_file};
 use super::head::HeadFile;
 use super::live::LiveFile;
 use super::stage::{Cursor, Stage};
-use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, TailEnd, survey};
+use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
 use super::tail::{COMMIT_BLOCK, Tail, TailStart};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
@@ -19,7 +20,7 @@ use crate::format::{
 };
 use crate::segment::{EndVerdict, Place, SegmentBytes, source_of};
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, OpenReport, Position, Result, SetAside, Settings};
+use crate::types::{Error, ErrorKind, OpenReport, Position, Recovery, Result, SetAside, Settings};
 
 /// A frame's records begin after its header.
 const HEADER: usize = crate::format::FRAME_HEADER_BYTES;
@@ -41,7 +42,7 @@ pub(crate) fn recover(
     now: u64,
     report: &mut OpenReport,
 ) -> Result<Recovered> {
-    let found = match survey(&**disk)? {
+    let mut found = match survey(&**disk)? {
         Some(found) => found,
         None => {
             report.created = true;
@@ -50,17 +51,20 @@ pub(crate) fn recover(
                 .ok_or_else(|| Error::invalid("the store vanished while it was made"))?
         }
     };
+    if settings.recovery == Recovery::RebuildHead {
+        found.accept_lost_head();
+    }
     found.refuse_damage()?;
     report.notes.extend(found.notes.iter().cloned());
     remove_temporaries(&**disk)?;
     let epoch = found.epoch.checked_add(1).ok_or_else(|| {
         Error::damaged(name_of(FileName::Head(0)), 40, "there is no writer epoch left")
     })?;
-    let recovery = Recovery { disk, settings, now, epoch };
+    let recovering = Recovering { disk, settings, now, epoch };
     if found.segments.is_empty() {
-        recovery.begin(found, report)
+        recovering.begin(found, report)
     } else {
-        recovery.go_on(found, report)
+        recovering.go_on(found, report)
     }
 }
 
@@ -96,14 +100,14 @@ fn remove_temporaries(disk: &dyn Disk) -> Result<()> {
     Ok(())
 }
 
-struct Recovery<'a> {
+struct Recovering<'a> {
     disk: &'a Arc<dyn Disk>,
     settings: &'a Settings,
     now: u64,
     epoch: u32,
 }
 
-impl Recovery<'_> {
+impl Recovering<'_> {
     /// There is no segment with an opening frame: the log is empty.
     fn begin(&self, found: Survey, report: &mut OpenReport) -> Result<Recovered> {
         if found.certified_beyond_unopened(&**self.disk)? > 0 {
