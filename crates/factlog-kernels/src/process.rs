@@ -2,7 +2,7 @@
 //!
 //! Knows: children, pipes, patience. Does not know: what the script says means.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,9 +25,12 @@ pub struct Launch {
     pub dir: PathBuf,
     pub plan: Plan,
     pub round: u64,
-    pub ballast: Option<PathBuf>,
+    /// Bytes left free on the file system at the beginning; none = all of it.
+    pub room: Option<u64>,
     /// Arguments of strace; none = not under strace.
     pub strace: Vec<String>,
+    /// The script waits until each line it said was taken down.
+    pub lockstep: bool,
 }
 
 /// How it ended.
@@ -57,7 +60,7 @@ pub fn myself() -> Outcome<PathBuf> {
 
 impl Launch {
     pub fn new(dir: &Path, plan: Plan) -> Self {
-        Self { dir: dir.into(), plan, round: 0, ballast: None, strace: Vec::new() }
+        Self { dir: dir.into(), plan, round: 0, room: None, strace: Vec::new(), lockstep: false }
     }
 
     /// The command line, going on where the record ends.
@@ -75,36 +78,46 @@ impl Launch {
         command.arg("script").arg("--dir").arg(&self.dir);
         command.args(["--seed", &number(self.plan.seed), "--steps", &number(self.plan.steps)]);
         command.args(["--round", &number(self.round), "--first", &number(record.resume_at())]);
-        if let Some(ballast) = &self.ballast {
-            command.arg("--ballast").arg(ballast);
+        if let Some(room) = self.room {
+            command.args(["--room", &number(room)]);
+        }
+        if self.lockstep {
+            command.arg("--lockstep");
         }
         Ok(command)
     }
 
     /// Runs it to its end; what it says goes into the record.
     pub fn run(&self, record: &mut Record) -> Outcome<Ended> {
+        self.run_and(record, |_| {})
+    }
+
+    /// The same, and somebody else listens.
+    pub fn run_and(&self, record: &mut Record, mut listen: impl FnMut(&Said)) -> Outcome<Ended> {
         let mut command = self.command(record)?;
-        hear(&mut command, |line| match line.parse::<Said>() {
-            Ok(said) => {
-                record.hear(&said);
-                Ok(())
-            }
-            Err(()) => Err(()),
+        command.stdin(if self.lockstep { Stdio::piped() } else { Stdio::null() });
+        hear(&mut command, |line| {
+            let said = line.parse::<Said>()?;
+            record.hear(&said);
+            listen(&said);
+            Ok(())
         })
     }
 }
 
 /// Runs a command; every line of its standard output goes to `listen`, which may refuse the last.
+/// If it has a pipe to read from, it is sent an empty line for every line it said.
 pub fn hear(
     command: &mut Command,
     mut listen: impl FnMut(&str) -> Result<(), ()>,
 ) -> Outcome<Ended> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let spawned = command.spawn().map_err(Trouble::io("cannot start a process"))?;
     let mut child = Owned(spawned);
     let (Some(output), Some(complaints)) = (child.0.stdout.take(), child.0.stderr.take()) else {
         return Err(Trouble::Machine("no pipe".into()));
     };
+    let mut input = child.0.stdin.take();
     let complaints = thread::spawn(move || {
         let mut text = String::new();
         let _: std::io::Result<usize> = BufReader::new(complaints).read_to_string(&mut text);
@@ -124,6 +137,9 @@ pub fn hear(
             Ok(line) if cut.is_none() => {
                 if listen(&line).is_err() {
                     cut = Some(line);
+                }
+                if let Some(input) = &mut input {
+                    let _: std::io::Result<()> = input.write_all(b"\n"); // it may be dead
                 }
             }
             Ok(line) => return Err(Trouble::Machine(format!("{cut:?} stands before {line:?}"))),

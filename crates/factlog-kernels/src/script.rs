@@ -3,8 +3,11 @@
 //! Knows: what an application does about each error. Does not know: when it will be killed or which
 //! of its calls will fail.
 
+use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use factlog::{Error, ErrorKind, Position, Store, Version};
 
@@ -33,15 +36,18 @@ pub struct ScriptArgs {
     /// Waits for a line on standard input after every line it said
     #[arg(long)]
     pub lockstep: bool,
-    /// A file that is removed when the disk is full, to make room
+    /// First fills the file system up to so many free bytes, and makes room when it is full
     #[arg(long)]
-    pub ballast: Option<PathBuf>,
+    pub room: Option<u64>,
 }
 
 /// Writes until it is done, gives up or is killed.
 pub fn run(args: &ScriptArgs) -> Outcome<()> {
     let plan = Plan { seed: args.seed, steps: args.steps };
     let mut script = Script { args, plan, next: args.first };
+    if let Some(room) = args.room {
+        fill(&script.ballast(), room)?;
+    }
     let done = script.all();
     match done {
         Ok(()) => script.say(&Said::Done),
@@ -161,14 +167,17 @@ impl Script<'_> {
     }
 
     fn make_room(&self, kind: ErrorKind) -> Outcome<()> {
-        let ballast = self.args.ballast.as_deref().filter(|_| kind == ErrorKind::DiskFull);
-        match ballast.filter(|ballast| ballast.exists()) {
-            Some(ballast) => {
-                remove(ballast)?;
-                self.say(&Said::MadeRoom)
-            }
-            None => Ok(()),
+        let ballast = self.ballast();
+        if kind != ErrorKind::DiskFull || !ballast.exists() {
+            return Ok(());
         }
+        remove(&ballast)?;
+        self.say(&Said::MadeRoom)
+    }
+
+    /// A file beside the store that takes up space.
+    fn ballast(&self) -> PathBuf {
+        self.args.dir.with_extension("ballast")
     }
 
     fn save_checkpoint(&self, store: &Store) -> Outcome<()> {
@@ -208,10 +217,27 @@ fn tell(error: &Error) {
     }
 }
 
+/// Takes all space but `room`; file systems cannot say exactly how much there is.
+fn fill(path: &Path, room: u64) -> Outcome<()> {
+    let place = path.parent().unwrap_or(path);
+    let space = rustix::fs::statvfs(place).map_err(Trouble::io("how much room is there"))?;
+    let file = File::create(path).map_err(Trouble::io("cannot take space"))?;
+    let mut size = (space.f_bavail * space.f_frsize).saturating_sub(room);
+    while size > 0 {
+        let mode = rustix::fs::FallocateFlags::empty();
+        match rustix::fs::fallocate(&file, mode, 0, size) {
+            Ok(()) => break,
+            Err(Errno::NOSPC) => size = size.saturating_sub(64 << 10),
+            Err(error) => return Err(Trouble::io("cannot take space")(error)),
+        }
+    }
+    file.sync_all().map_err(Trouble::io("cannot take space durably"))
+}
+
 fn remove(path: &Path) -> Outcome<()> {
     std::fs::remove_file(path).map_err(Trouble::io("cannot make room"))?;
     // Freed blocks of some file systems are free only once that is on disk.
     let above = path.parent().unwrap_or(path);
-    let above = std::fs::File::open(above).and_then(|above| above.sync_all());
+    let above = File::open(above).and_then(|above| above.sync_all());
     above.map_err(Trouble::io("cannot make room durably"))
 }
