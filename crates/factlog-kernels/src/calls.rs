@@ -53,6 +53,9 @@ pub fn list(launch: &Launch, scratch: &Path, record: &mut Record) -> Outcome<(Ve
 fn parse(text: &str) -> Vec<Call> {
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut calls = Vec::new();
+    // What the first thread had done of a kind before it opened the store: to inject into the first
+    // such call of another thread would hit that instead.
+    let mut startup: BTreeMap<&str, u64> = BTreeMap::new();
     let mut opens = false;
     for line in text.lines() {
         let Some((thread, rest)) = line.split_once(' ') else { continue };
@@ -64,7 +67,9 @@ fn parse(text: &str) -> Vec<Call> {
         let nth = counts.entry((thread, name)).or_default();
         *nth += 1;
         opens |= name == "write" && arguments.starts_with("1, \"opens.");
-        if opens {
+        if !opens {
+            startup.insert(name, *nth);
+        } else if *nth > startup.get(name).copied().unwrap_or(0) {
             calls.push(Call { name: name.to_owned(), nth: *nth });
         }
     }
@@ -79,9 +84,10 @@ mod tests {
     fn calls_are_counted_by_thread_and_kind_from_the_opening_on() {
         let text = "7 read(3, \"\", 0) = 0\n7 write(1, \"opens.\\n\", 7) = 7\n\
                     8  read(3, <unfinished ...>\n7 read(4, \"\", 1) = 0\n\
-                    8 <... read resumed> \"\", 5) = 0\n7 +++ exited with 0 +++\n";
+                    8 <... read resumed> \"\", 5) = 0\n8 close(3) = 0\n\
+                    7 +++ exited with 0 +++\n";
         let calls = parse(text);
         let told: Vec<_> = calls.iter().map(|call| (&*call.name, call.nth)).collect();
-        assert_eq!(told, [("write", 1), ("read", 1), ("read", 2)]);
+        assert_eq!(told, [("write", 1), ("read", 2), ("close", 1)]);
     }
 }

@@ -111,6 +111,14 @@ impl Mounted {
         Ok(Self { point: point.into(), is_mounted: true })
     }
 
+    /// A file system in memory, of so many bytes.
+    pub fn in_memory(bytes: u64, point: &Path) -> Outcome<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(point);
+        tool(&mut mount)?;
+        Ok(Self { point: point.into(), is_mounted: true })
+    }
+
     /// Unmounts it. In a process of its own: the file system may wait for its disk, which is here.
     pub fn unmount(mut self) -> Outcome<()> {
         self.is_mounted = false;

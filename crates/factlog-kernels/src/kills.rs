@@ -189,7 +189,7 @@ fn again(
 }
 
 /// An empty directory is no directory: the store makes its own.
-fn clear(dir: &Path) -> Outcome<()> {
+pub fn clear(dir: &Path) -> Outcome<()> {
     match std::fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Trouble::Machine(format!("cannot remove {}: {error}", dir.display())))

@@ -6,6 +6,7 @@ mod calls;
 mod checker;
 mod contract;
 mod device;
+mod faults;
 mod filesystems;
 mod image;
 mod isolate;
@@ -50,6 +51,12 @@ enum Part {
     Kills {
         #[arg(long, env = "FACTLOG_KILLS", default_value_t = 250)]
         kills: u64,
+    },
+    /// Calls that fail, syncs that lie, disks that are full
+    Faults {
+        /// Calls that fail; a fifth as many lies and full disks
+        #[arg(long, env = "FACTLOG_FAULTS", default_value_t = 200)]
+        faults: u64,
     },
     /// Power cuts under ext4, xfs and btrfs
     CrashStates {
@@ -108,6 +115,12 @@ fn run(cli: &Cli) -> Outcome<()> {
             isolate::enter()?;
             let seen = overlap::show(scratch()?.path())?;
             tell(&format!("{seen:?}"));
+            Ok(())
+        }
+        Part::Faults { faults } => {
+            isolate::enter()?;
+            let tally = faults::campaign(scratch()?.path(), cli.seed, *faults)?;
+            tell(&format!("{tally:?}"));
             Ok(())
         }
         Part::CrashStates { states, only } => {

@@ -149,6 +149,7 @@ impl Script<'_> {
                 Err(error) => error,
             };
             tell(&error);
+            self.read(&store)?;
             match error.kind() {
                 ErrorKind::InDoubt => {
                     self.say(&Said::InDoubt { batch })?;
@@ -164,6 +165,16 @@ impl Script<'_> {
             }
         }
         Ok(store)
+    }
+
+    /// Reads go on, whatever became of an append.
+    fn read(&self, store: &Store) -> Outcome<()> {
+        let read: factlog::Result<Vec<_>> = store.read_all().into_iter().collect();
+        match read {
+            Ok(events) if events.len() as u64 == store.last_position().get() => Ok(()),
+            Ok(_) => self.say(&Said::failed("read", ErrorKind::Damaged)),
+            Err(error) => self.say(&Said::failed("read", error.kind())),
+        }
     }
 
     fn make_room(&self, kind: ErrorKind) -> Outcome<()> {
