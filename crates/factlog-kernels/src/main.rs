@@ -17,6 +17,7 @@ mod process;
 mod record;
 mod said;
 mod script;
+mod soak;
 mod states;
 mod tape;
 mod trouble;
@@ -25,7 +26,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tempfile::TempDir;
 
 use filesystems::{KINDS, Kind};
@@ -38,107 +39,141 @@ use trouble::{Outcome, Trouble};
 struct Cli {
     #[command(subcommand)]
     part: Part,
-    /// What everything is made from
-    #[arg(long, global = true, env = "FACTLOG_SEED", default_value_t = 1)]
-    seed: u64,
 }
 
 #[derive(Debug, Subcommand)]
 enum Part {
     /// Says whether the machine allows a campaign, and if not, why
     Can { need: Need },
-    /// SIGKILL at every system call of scripted runs
-    Kills {
-        #[arg(long, env = "FACTLOG_KILLS", default_value_t = 250)]
-        kills: u64,
-    },
+    /// SIGKILL at every system call of scripted runs, and at random instants of many threads
+    Kills(Bounds),
     /// Calls that fail, syncs that lie, disks that are full
-    Faults {
-        /// Calls that fail; a fifth as many lies and full disks
-        #[arg(long, env = "FACTLOG_FAULTS", default_value_t = 200)]
-        faults: u64,
-    },
-    /// Power cuts under ext4, xfs and btrfs
-    CrashStates {
-        /// States on ext4; two fifths as many on xfs and on btrfs
-        #[arg(long, env = "FACTLOG_FS_STATES", default_value_t = 150)]
-        states: u64,
-        /// One file system only
-        #[arg(long)]
-        only: Option<Kind>,
-    },
-    /// Shows that overlapping syncs of one file description hide an error from one of them
-    Overlap {
-        #[arg(long, hide = true)]
-        file: Option<PathBuf>,
-        #[arg(long, hide = true)]
-        shared: bool,
-    },
+    Faults(Bounds),
+    /// Power cuts under ext4, xfs and btrfs, and what overlapping syncs answer there
+    CrashStates(Bounds),
+    /// All of them
+    All(Bounds),
     /// The process that writes
     #[command(hide = true)]
     Script(ScriptArgs),
+    /// The process whose threads write
+    #[command(hide = true)]
+    SoakWriter {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        seed: u64,
+    },
     /// The process that looks at disks
     #[command(hide = true)]
     Check {
         #[arg(long)]
         point: PathBuf,
     },
+    /// The process that syncs twice at a time
+    #[command(hide = true)]
+    Overlap {
+        #[arg(long)]
+        file: PathBuf,
+        #[arg(long)]
+        shared: bool,
+    },
+}
+
+/// How much is done, and from what.
+#[derive(Debug, Clone, Args)]
+struct Bounds {
+    /// What everything is made from
+    #[arg(long, env = "FACTLOG_SEED", default_value_t = 1)]
+    seed: u64,
+    /// Kills at system calls; a tenth as many at random instants
+    #[arg(long, env = "FACTLOG_KILLS", default_value_t = 400)]
+    kills: u64,
+    /// Calls that fail; a fifth as many lies and full disks
+    #[arg(long, env = "FACTLOG_FAULTS", default_value_t = 200)]
+    faults: u64,
+    /// Crash states of ext4; two fifths as many of xfs and of btrfs
+    #[arg(long, env = "FACTLOG_FS_STATES", default_value_t = 150)]
+    states: u64,
+    /// Crash states of this file system only
+    #[arg(long)]
+    only: Option<Kind>,
 }
 
 fn tell(text: &str) {
     let _: io::Result<()> = writeln!(io::stdout().lock(), "{text}"); // nobody listens
 }
 
-/// In memory where there is such a place: a kill takes nothing from it.
-fn scratch() -> Outcome<TempDir> {
-    let made = tempfile::Builder::new().prefix("factlog-kernels-").tempdir_in("/dev/shm");
-    made.or_else(|_| tempfile::tempdir()).map_err(Trouble::io("cannot make a directory"))
+/// Bounds, and where there is room for what is made.
+struct Stage<'a> {
+    bounds: &'a Bounds,
+    place: PathBuf,
 }
 
-fn run(cli: &Cli) -> Outcome<()> {
-    match &cli.part {
-        Part::Script(args) => script::run(args),
-        Part::Check { point } => checker::serve(point),
+impl Stage<'_> {
+    fn scratch(&self) -> Outcome<TempDir> {
+        tempfile::tempdir_in(&self.place).map_err(Trouble::io("cannot make a directory"))
+    }
+}
+
+/// Each tells its counts, and answers them in short.
+fn kills(stage: &Stage<'_>) -> Outcome<String> {
+    let (bounds, scratch) = (stage.bounds, stage.scratch()?);
+    let tally = kills::campaign(scratch.path(), bounds.seed, bounds.kills)?;
+    tell(&format!("kills at system calls: {tally:?}"));
+    let soak = soak::campaign(scratch.path(), bounds.seed, bounds.kills.div_ceil(10))?;
+    tell(&format!("kills at random instants: {soak:?}"));
+    Ok(format!("kills {}, soak {}", tally.kills, soak.kills))
+}
+
+fn faults(stage: &Stage<'_>) -> Outcome<String> {
+    let Bounds { seed, faults, .. } = stage.bounds;
+    let tally = faults::campaign(stage.scratch()?.path(), *seed, *faults)?;
+    tell(&format!("faults: {tally:?}"));
+    Ok(format!("faults {}, lies {}, full disks {}", tally.faults, tally.lies, tally.full))
+}
+
+fn crash_states(stage: &Stage<'_>) -> Outcome<String> {
+    let bounds = stage.bounds;
+    let mut counts = Vec::new();
+    for kind in KINDS.into_iter().filter(|kind| bounds.only.is_none_or(|only| only == *kind)) {
+        let wanted = if kind == Kind::Ext4 { bounds.states } else { bounds.states * 2 / 5 };
+        let tally = states::campaign(stage.scratch()?.path(), kind, bounds.seed, wanted)?;
+        tell(&format!("crash states of {kind}: {tally:?}"));
+        counts.push(format!("{kind} {}", tally.states));
+    }
+    let seen = overlap::show(stage.scratch()?.path())?;
+    tell(&format!("overlapping syncs, failed of two: {seen:?}"));
+    counts.push(format!("overlapping syncs {}", seen.len()));
+    Ok(counts.join(", "))
+}
+
+fn campaigns(bounds: &Bounds, which: &[fn(&Stage<'_>) -> Outcome<String>]) -> Outcome<()> {
+    let stage = Stage { bounds, place: isolate::enter()? };
+    let counts: Outcome<Vec<String>> = which.iter().map(|campaign| campaign(&stage)).collect();
+    tell(&format!("kernels: {}, findings 0 (seed {})", counts?.join(", "), bounds.seed));
+    Ok(())
+}
+
+fn run(part: &Part) -> Outcome<()> {
+    match part {
         Part::Can { need } => match isolate::lacks(*need) {
             Some(why) => Err(Trouble::Machine(why)),
             None => Ok(()),
         },
-        Part::Kills { kills } => {
-            isolate::enter()?;
-            let scratch = scratch()?;
-            let tally = kills::campaign(scratch.path(), cli.seed, *kills)?;
-            tell(&format!("{tally:?}"));
-            Ok(())
-        }
-        Part::Overlap { file: Some(file), shared } => overlap::write(file, *shared),
-        Part::Overlap { .. } => {
-            isolate::enter()?;
-            let seen = overlap::show(scratch()?.path())?;
-            tell(&format!("{seen:?}"));
-            Ok(())
-        }
-        Part::Faults { faults } => {
-            isolate::enter()?;
-            let tally = faults::campaign(scratch()?.path(), cli.seed, *faults)?;
-            tell(&format!("{tally:?}"));
-            Ok(())
-        }
-        Part::CrashStates { states, only } => {
-            isolate::enter()?;
-            for kind in KINDS.into_iter().filter(|kind| only.is_none_or(|only| only == *kind)) {
-                let wanted = if kind == Kind::Ext4 { *states } else { *states * 2 / 5 };
-                let scratch = scratch()?;
-                let tally = states::campaign(scratch.path(), kind, cli.seed, wanted)?;
-                tell(&format!("{kind}: {tally:?}"));
-            }
-            Ok(())
-        }
+        Part::Kills(bounds) => campaigns(bounds, &[kills]),
+        Part::Faults(bounds) => campaigns(bounds, &[faults]),
+        Part::CrashStates(bounds) => campaigns(bounds, &[crash_states]),
+        Part::All(bounds) => campaigns(bounds, &[kills, faults, crash_states]),
+        Part::Script(args) => script::run(args),
+        Part::SoakWriter { dir, seed } => soak::write(dir, *seed),
+        Part::Check { point } => checker::serve(point),
+        Part::Overlap { file, shared } => overlap::write(file, *shared),
     }
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(&cli) {
+    match run(&Cli::parse().part) {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => {
             let _: io::Result<()> = writeln!(io::stderr(), "kernels: {trouble}");

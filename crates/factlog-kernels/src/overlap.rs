@@ -43,7 +43,11 @@ pub fn show(scratch: &Path) -> Outcome<Vec<Seen>> {
     for kind in KINDS {
         let blank = kind.make(scratch)?;
         let failed = |shared| one(&device, (kind, &blank), &point, shared);
-        seen.push(Seen { kind, failed_shared: failed(true)?, failed_apart: failed(false)? });
+        let answers = Seen { kind, failed_shared: failed(true)?, failed_apart: failed(false)? };
+        if (answers.failed_shared, answers.failed_apart) != (1, 2) {
+            return Err(Trouble::Machine(format!("this kernel reports otherwise: {answers:?}")));
+        }
+        seen.push(answers);
     }
     Ok(seen)
 }
