@@ -94,7 +94,9 @@ pub fn serve(point: &Path) -> Outcome<()> {
             Ok(Ok(Verdict::Holds(row))) => format!("holds {row}"),
             Ok(Ok(Verdict::Unmountable)) => "unmountable".into(),
             Ok(Err(Trouble::Finding(text))) => format!("finding {}", text.replace('\n', " ")),
-            Ok(Err(Trouble::Machine(text))) => format!("machine {}", text.replace('\n', " ")),
+            Ok(Err(Trouble::Machine(text) | Trouble::Lacks(text))) => {
+                format!("machine {}", text.replace('\n', " "))
+            }
             Err(_) => "finding a panic".into(),
         };
         let mut output = io::stdout().lock();

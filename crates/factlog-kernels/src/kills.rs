@@ -12,7 +12,7 @@ use crate::process::Launch;
 use crate::record::Record;
 use crate::trouble::{Outcome, Trouble};
 
-const STEPS: u64 = 20;
+const STEPS: u64 = 12;
 /// Of a process that goes on after a crash.
 const STEPS_AFTER: u64 = 4;
 

@@ -86,8 +86,8 @@ struct Bounds {
     /// What everything is made from
     #[arg(long, env = "FACTLOG_SEED", default_value_t = 1)]
     seed: u64,
-    /// Kills at system calls; a tenth as many at random instants
-    #[arg(long, env = "FACTLOG_KILLS", default_value_t = 400)]
+    /// Kills at system calls; a twentieth as many at random instants
+    #[arg(long, env = "FACTLOG_KILLS", default_value_t = 1000)]
     kills: u64,
     /// Calls that fail; a fifth as many lies and full disks
     #[arg(long, env = "FACTLOG_FAULTS", default_value_t = 200)]
@@ -121,7 +121,7 @@ fn kills(stage: &Stage<'_>) -> Outcome<String> {
     let (bounds, scratch) = (stage.bounds, stage.scratch()?);
     let tally = kills::campaign(scratch.path(), bounds.seed, bounds.kills)?;
     tell(&format!("kills at system calls: {tally:?}"));
-    let soak = soak::campaign(scratch.path(), bounds.seed, bounds.kills.div_ceil(10))?;
+    let soak = soak::campaign(scratch.path(), bounds.seed, bounds.kills.div_ceil(20))?;
     tell(&format!("kills at random instants: {soak:?}"));
     Ok(format!("kills {}, soak {}", tally.kills, soak.kills))
 }
@@ -157,10 +157,7 @@ fn campaigns(bounds: &Bounds, which: &[fn(&Stage<'_>) -> Outcome<String>]) -> Ou
 
 fn run(part: &Part) -> Outcome<()> {
     match part {
-        Part::Can { need } => match isolate::lacks(*need) {
-            Some(why) => Err(Trouble::Machine(why)),
-            None => Ok(()),
-        },
+        Part::Can { need } => isolate::lacks(*need).map_or(Ok(()), |why| Err(Trouble::Lacks(why))),
         Part::Kills(bounds) => campaigns(bounds, &[kills]),
         Part::Faults(bounds) => campaigns(bounds, &[faults]),
         Part::CrashStates(bounds) => campaigns(bounds, &[crash_states]),
@@ -176,7 +173,7 @@ fn main() -> ExitCode {
     match run(&Cli::parse().part) {
         Ok(()) => ExitCode::SUCCESS,
         Err(trouble) => {
-            let _: io::Result<()> = writeln!(io::stderr(), "kernels: {trouble}");
+            let _: io::Result<()> = writeln!(io::stderr(), "{trouble}");
             ExitCode::FAILURE
         }
     }

@@ -11,6 +11,8 @@ pub enum Trouble {
     Finding(String),
     /// A tool or the machine failed; nothing is said about the store.
     Machine(String),
+    /// The machine does not allow a campaign at all.
+    Lacks(String),
 }
 
 pub type Outcome<T> = Result<T, Trouble>;
@@ -26,6 +28,7 @@ impl Trouble {
         match self {
             Self::Finding(text) => Self::Finding(format!("{place}: {text}")),
             Self::Machine(text) => Self::Machine(format!("{place}: {text}")),
+            Self::Lacks(why) => Self::Lacks(why),
         }
     }
 }
@@ -33,8 +36,9 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Finding(text) => write!(f, "FINDING: {text}"),
-            Self::Machine(text) => write!(f, "the machine: {text}"),
+            Self::Finding(text) => write!(f, "kernels: FINDING: {text}"),
+            Self::Machine(text) => write!(f, "kernels: the machine: {text}"),
+            Self::Lacks(why) => f.write_str(why),
         }
     }
 }
