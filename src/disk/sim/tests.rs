@@ -253,3 +253,37 @@ fn a_removed_file_that_was_never_durable_counts_for_nothing() {
     file.write_at(&[1; 5000], 0).unwrap();
     assert_eq!(disk.crash_states(), Some(1));
 }
+
+#[test]
+fn one_run_with_history_leaves_what_many_runs_cut_short_leave() {
+    let run = |disk: &SimDisk| -> io::Result<()> {
+        disk.create_root()?;
+        let file = disk.open("a", Access::Create)?;
+        file.write_at(b"hello", 0)?;
+        file.sync()?;
+        disk.rename("a", "b")?;
+        file.set_size(2)?;
+        disk.sync_dir()
+    };
+    let whole = SimDisk::new(1);
+    whole.keep_history();
+    run(&whole).unwrap();
+    assert_eq!(whole.operations(), 6);
+    for operation in 0..=6 {
+        let cut = SimDisk::new(1);
+        cut.crash_at(operation);
+        let _ = run(&cut);
+        let written = match whole.operation(operation) {
+            Some((FaultCall::Write, 5)) => cut.read_file("a").unwrap().len() as u64,
+            _ => 0,
+        };
+        let rewound = whole.rewind(operation, written).unwrap();
+        assert_eq!(rewound.fingerprint(), cut.after_kill().fingerprint(), "at {operation}");
+        assert_eq!(rewound.operations(), 0);
+        for seed in 0..50 {
+            let left = rewound.after_power_cut(seed).fingerprint();
+            assert_eq!(left, cut.after_power_cut(seed).fingerprint(), "at {operation}, {seed}");
+        }
+    }
+    assert!(whole.rewind(7, 0).is_none() && whole.operation(6).is_none());
+}
