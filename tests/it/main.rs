@@ -14,6 +14,7 @@
 mod append;
 mod basics;
 mod crash;
+mod explore;
 mod faults;
 mod heads;
 mod hostile;
