@@ -171,6 +171,12 @@ impl SimDisk {
         self.0.lock().faults.push(fault);
     }
 
+    /// How many failures are still to come; sticky ones come for ever.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.0.lock().faults.len()
+    }
+
     /// Takes back all failures to come.
     pub fn clear_faults(&self) {
         self.0.lock().faults.clear();

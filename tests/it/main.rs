@@ -13,6 +13,7 @@
 
 mod append;
 mod basics;
+mod calls;
 mod crash;
 mod explore;
 mod faults;

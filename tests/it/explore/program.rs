@@ -258,9 +258,13 @@ fn append(
     record: &mut Record,
     during: During<'_>,
 ) -> Result<()> {
-    let last = store.last_position().get();
-    let known = store.checkpoint("reader")?.map_or(0, Position::get);
-    let carried = carried.map(|to| to.min(last)).filter(|to| *to >= known);
+    let carried = match carried.map(|to| to.min(store.last_position().get())) {
+        Some(to) => {
+            let known = store.checkpoint("reader")?.map_or(0, Position::get);
+            Some(to).filter(|to| *to >= known)
+        }
+        None => None,
+    };
     let submitted = Submitted::new(events, carried);
     record.batches.push(submitted.clone());
     record.ending = Ending::Unknown;
@@ -304,8 +308,9 @@ pub struct Mark {
 /// A program that has been run: who knew what when, and the store if it is still open.
 pub struct Run {
     pub marks: Vec<Mark>,
-    /// How many operations the opening took.
+    /// How many operations the opening took, and how many events it came to.
     pub opening: u64,
+    pub found: u64,
     pub store: Option<Store>,
 }
 
@@ -321,7 +326,7 @@ impl Run {
 /// it has: from then on what was in doubt is stored or lost.
 pub fn run(disk: &SimDisk, how: &Options, ops: &[Op], record: &mut Record) -> Run {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut run = Run { marks: Vec::new(), opening: 0, store: None };
+    let mut run = Run { marks: Vec::new(), opening: 0, found: 0, store: None };
     record.ending = Ending::Unknown;
     run.marks.push(Mark { until: 0, record: record.clone() });
     let opened = how.clone().open_on(shared.clone());
@@ -335,12 +340,17 @@ pub fn run(disk: &SimDisk, how: &Options, ops: &[Op], record: &mut Record) -> Ru
         }
     }
     let known = !record.batches.is_empty();
-    if let Some(store) = run.store.as_ref().filter(|_| known)
-        && let Err(broken) = contract::settle(store, record)
-    {
-        record.wrong.get_or_insert(broken);
-        return run.finish(record);
+    if let Some(store) = run.store.as_ref().filter(|_| known) {
+        // Saved values are made durable when they are first asked for.
+        run.marks.push(Mark { until: 0, record: record.clone() });
+        let settled = contract::settle(store, record);
+        run.end_mark(disk);
+        if let Err(broken) = settled {
+            record.wrong.get_or_insert(broken);
+            return run.finish(record);
+        }
     }
+    run.found = record.seen;
     for op in ops {
         let done = match op {
             Op::Reopen => run.reopen(disk, how, record),

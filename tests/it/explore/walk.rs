@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
 
     /// Runs a program once and visits the crash states of its operations.
     fn phase(&mut self, from: &From, ops: &[Op]) -> Check {
-        let (disk, run, end) = perform(self.plan, from, ops)?;
+        let (disk, run) = perform(self.plan, from, ops)?;
         let depth = self.crashes.len();
         let mut seen = HashSet::new();
         let total = disk.operations();
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
             let mut record = known.clone();
             if depth > 0 && at < run.opening && from.settled {
                 // An opening is interrupted: the next must come to the same.
-                record.exactly = Some(end);
+                record.exactly = Some(run.found);
             }
             if depth == 0 || self.random.below(8) == 0 {
                 self.follow(&disk, at, &mut record)?;
@@ -229,8 +229,8 @@ fn continuing(plan: &Plan, depth: usize) -> Random {
     Random::new(plan.seed.wrapping_mul(31).wrapping_add(depth as u64))
 }
 
-/// Runs a program with its history kept. Answers how many events the opening came to.
-fn perform(plan: &Plan, from: &From, ops: &[Op]) -> Check<(SimDisk, Run, u64)> {
+/// Runs a program with its history kept.
+fn perform(plan: &Plan, from: &From, ops: &[Op]) -> Check<(SimDisk, Run)> {
     let disk = from.disk.copy();
     disk.keep_history();
     let mut record = from.record.clone();
@@ -238,14 +238,13 @@ fn perform(plan: &Plan, from: &From, ops: &[Op]) -> Check<(SimDisk, Run, u64)> {
     if let Some(broken) = record.wrong.take() {
         return Err(broken);
     }
-    let first = run.marks.get(1).map_or(0, |mark| mark.record.followed);
     if let Some(store) = run.store.take() {
         if program::stopped_over_append(ops, &record) {
             contract::c5_fail_stop(&store)?;
         }
         abandon(&disk, store);
     }
-    Ok((disk, run, first))
+    Ok((disk, run))
 }
 
 /// Lets go of a store without letting it close the log.
@@ -275,11 +274,11 @@ pub fn again(plan: &Plan, case: &Case) -> Check {
     let mut from = From { disk, record, settled: true };
     let mut ops: Vec<Op> = case.steps.iter().filter_map(|at| plan.ops.get(*at).cloned()).collect();
     for (depth, crash) in case.crashes.iter().enumerate() {
-        let (disk, run, end) = perform(plan, &from, &ops)?;
+        let (disk, run) = perform(plan, &from, &ops)?;
         let Some((_, known)) = run.known_at(crash.at) else { return Ok(()) };
         let mut record = known.clone();
         if depth > 0 && crash.at < run.opening && from.settled {
-            record.exactly = Some(end);
+            record.exactly = Some(run.found);
         }
         if let Some(now) = disk.rewind(crash.at, 0).filter(|_| plan.survives_kills()) {
             let seen = contract::c11_read_only_writes_nothing(&now, &plan.how)?;
