@@ -6,13 +6,14 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::api::{Access, Disk, DiskFile, DiskLock, check_name, read_only};
 use super::image::end_of;
 use super::map::Mapped;
-use super::sim_fault::{Fault, FaultCall, Remains};
+use super::sim_fault::{Fault, FaultCall, Remains, input_output};
 use super::sim_inode::Inode;
 use super::sim_state::State;
 
@@ -263,8 +264,9 @@ impl Disk for SimDisk {
             Access::Create => self.create(name)?,
             Access::Read | Access::Write => self.open_existing(name)?,
         };
+        let told = AtomicU64::new(self.0.lock().file(number).told());
         let disk = self.clone();
-        Ok(Arc::new(SimFile { disk, number, writable: access != Access::Read }))
+        Ok(Arc::new(SimFile { disk, number, writable: access != Access::Read, told }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -333,6 +335,8 @@ struct SimFile {
     disk: SimDisk,
     number: u64,
     writable: bool,
+    /// How many failures of the file this opening has reported, or was not open for.
+    told: AtomicU64,
 }
 
 impl SimFile {
@@ -375,12 +379,19 @@ impl DiskFile for SimFile {
         if begun.is_ok() {
             state.remember_write(self.number, offset, bytes);
         }
+        let lost = matches!(&begun, Err(stop) if stop.remains == Remains::LostWrite);
         let length = match &begun {
+            _ if lost => bytes.len(),
             Ok(()) => bytes.len(),
             Err(stop) if stop.remains == Remains::Prefix => state.torn_length(bytes.len()),
             Err(_) => 0,
         };
-        state.file(self.number).write(offset, bytes.get(..length).unwrap_or_default());
+        let inode = state.file(self.number);
+        inode.write(offset, bytes.get(..length).unwrap_or_default());
+        if lost {
+            inode.fail_writeback();
+            return Ok(());
+        }
         Ok(begun?)
     }
 
@@ -397,6 +408,12 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let begun = state.begin(FaultCall::Sync);
+        if begun.is_ok()
+            && let Some(all) = state.file(self.number).tell(self.told.load(Ordering::Relaxed))
+        {
+            self.told.store(all, Ordering::Relaxed);
+            return Err(input_output());
+        }
         match &begun {
             Ok(()) => state.file(self.number).sync(),
             Err(stop) if stop.remains == Remains::DroppedPages => {

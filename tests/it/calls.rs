@@ -23,7 +23,7 @@ enum Class {
     Device,
 }
 
-const ERRORS: [(&str, FaultKind, Class); 10] = [
+const ERRORS: [(&str, FaultKind, Class); 11] = [
     ("EIO", FaultKind::Os(5), Class::Device),
     ("EACCES", FaultKind::Os(13), Class::Device),
     ("ENFILE", FaultKind::Os(23), Class::Device),
@@ -34,6 +34,7 @@ const ERRORS: [(&str, FaultKind, Class); 10] = [
     ("EIO, short write", FaultKind::ShortWrite(5), Class::Device),
     ("ENOSPC, short write", FaultKind::ShortWrite(28), Class::Full),
     ("EIO, pages dropped", FaultKind::FailedSyncDropsPages, Class::Device),
+    ("EIO, told later", FaultKind::FailedWriteback, Class::Device),
 ];
 
 /// What is done while a call fails, and what it may answer then.
@@ -190,8 +191,9 @@ fn go_on(store: &Store, told: Option<&Error>, record: &mut Record, what: &str) {
 fn reopen(disk: &SimDisk, record: &Record, fault: &Fault, what: &str) {
     let mut left = vec![disk.after_power_cut(1), disk.after_power_cut(2)];
     // A directory that has lost names and does not say so again is beyond any program's help.
-    let hidden = fault.kind == FaultKind::FailedSyncDropsPages
-        && [FaultCall::SyncDir, FaultCall::Any].contains(&fault.call);
+    // A file whose bytes were lost may say so at the next opening only.
+    let hidden =
+        [FaultKind::FailedSyncDropsPages, FaultKind::FailedWriteback].contains(&fault.kind);
     if !hidden {
         left.push(disk.after_kill());
         left.push(disk.after_kill().after_power_cut(3));

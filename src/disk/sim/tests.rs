@@ -125,6 +125,34 @@ fn a_failed_sync_drops_pages_and_lies_later() {
     assert_eq!(outcomes(&disk, "a"), BTreeSet::from([some(b"\0\0\0\0\0second")]));
 }
 
+/// Why syncs that may overlap must not share an open file: whoever comes first is told, and the
+/// other one answers that its bytes are durable.
+#[test]
+fn of_two_syncs_of_one_open_file_only_one_learns_of_a_failure() {
+    let (disk, file) = with_file("a");
+    let other = disk.open("a", Access::Write).unwrap();
+    disk.inject(Fault::once(FaultCall::Write, 1, FaultKind::FailedWriteback));
+    file.write_at(b"mine", 0).unwrap();
+    file.write_at(b"also", 4).unwrap();
+    assert_eq!(file.sync().unwrap_err().raw_os_error(), Some(5));
+    file.sync().unwrap();
+    assert_eq!(disk.read_file("a"), some(b"minealso"));
+    assert_eq!(outcomes(&disk, "a"), BTreeSet::from([some(b"")]));
+    // With an open file of its own each is told.
+    assert_eq!(other.sync().unwrap_err().raw_os_error(), Some(5));
+    other.sync().unwrap();
+    disk.open("a", Access::Write).unwrap().sync().unwrap();
+}
+
+#[test]
+fn a_failure_that_nobody_was_told_of_is_told_to_who_opens_the_file_next() {
+    let (disk, file) = with_file("a");
+    disk.inject(Fault::once(FaultCall::Write, 0, FaultKind::FailedWriteback));
+    file.write_at(b"mine", 0).unwrap();
+    let next = disk.after_kill().open("a", Access::Read).unwrap();
+    assert!(next.sync().is_err() && next.sync().is_ok());
+}
+
 #[test]
 fn a_failed_sync_of_the_directory_drops_names() {
     let disk = disk();

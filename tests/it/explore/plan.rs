@@ -21,12 +21,13 @@ pub struct Plan {
     pub thorough: bool,
 }
 
-const FAULTS: [FaultKind; 5] = [
+const FAULTS: [FaultKind; 6] = [
     FaultKind::Os(5),
     FaultKind::Os(28),
     FaultKind::ShortWrite(28),
     FaultKind::ShortWrite(5),
     FaultKind::FailedSyncDropsPages,
+    FaultKind::FailedWriteback,
 ];
 const CALLS: [FaultCall; 7] = [
     FaultCall::Create,
@@ -104,10 +105,12 @@ impl Plan {
     }
 
     /// A directory that has lost names and does not say so again is beyond any program's help while
-    /// the cache still shows them.
+    /// the cache still shows them; and a file whose bytes were lost says so when it is next opened.
     pub fn survives_kills(&self) -> bool {
-        !self.fault.is_some_and(|fault| {
-            fault.kind == FaultKind::FailedSyncDropsPages && fault.call == FaultCall::SyncDir
+        !self.fault.is_some_and(|fault| match fault.kind {
+            FaultKind::FailedSyncDropsPages => fault.call == FaultCall::SyncDir,
+            FaultKind::FailedWriteback => fault.call == FaultCall::Write,
+            _ => false,
         })
     }
 }

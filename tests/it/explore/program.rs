@@ -115,6 +115,19 @@ impl Record {
         self.batches.iter().rposition(|batch| batch.answer.is_some()).map_or(0, |at| at + 1)
     }
 
+    /// What is known after a crash, to begin the next run with. In a weaker mode a power cut may
+    /// have taken what was acknowledged.
+    pub fn after(&self, power: bool) -> Self {
+        let mut record = Self { exactly: None, ..self.clone() };
+        if self.weak && power {
+            record.batches.iter_mut().for_each(|batch| batch.answer = None);
+            record.checkpoints_acknowledged = 0;
+            record.snapshots.values_mut().for_each(|(_, known)| *known = 0);
+            record.seen = record.followed;
+        }
+        record
+    }
+
     fn fail(&mut self, clause: &'static str, what: String) {
         self.wrong.get_or_insert(Broken { clause, what });
     }

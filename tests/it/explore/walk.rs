@@ -213,8 +213,7 @@ impl<'a> Walk<'a> {
         self.counts.examined += u64::from(whole);
         check(self.plan, &state, (record, power), whole)?;
         if let Some(disk) = again {
-            let from =
-                From { disk, record: Record { exactly: None, ..record.clone() }, settled: power };
+            let from = From { disk, record: record.after(power), settled: power };
             let ops = continuation(depth as u64, &mut continuing(self.plan, depth));
             self.phase(&from, &ops)?;
         }
@@ -288,8 +287,7 @@ pub fn again(plan: &Plan, case: &Case) -> Check {
         let power = crash.left.is_power_cut();
         check(plan, &state.copy(), (&record, power), false)?;
         check(plan, &state.copy(), (&record, power), true)?;
-        record.exactly = None;
-        from = From { disk: state, record, settled: power };
+        from = From { disk: state, record: record.after(power), settled: power };
         ops = continuation(depth as u64 + 1, &mut continuing(plan, depth + 1));
     }
     perform(plan, &from, &ops).map(drop)
