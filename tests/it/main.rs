@@ -26,5 +26,6 @@ mod recovery;
 mod rig;
 mod subscriptions;
 mod support;
+mod syncs;
 mod tables;
 mod verifier;
