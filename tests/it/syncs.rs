@@ -1,5 +1,5 @@
-//! Two syncs that overlap on one open file hide an error from one of them: Linux reports it once per
-//! open file (`disk/sim/tests.rs` shows it). The store never does that, and does not depend on it.
+//! Two syncs that overlap on one open file hide an error from one of them: Linux reports it once
+//! per open file (`disk/sim/tests.rs` shows it). The store never does that, nor depends on it.
 
 use std::collections::BTreeMap;
 use std::io;
