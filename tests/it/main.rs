@@ -19,6 +19,7 @@ mod faults;
 mod heads;
 mod hostile;
 mod model;
+mod parts;
 mod races;
 mod reads;
 mod recovery;
