@@ -232,8 +232,8 @@ pub use engine::{Appended, Snapshot, StreamAppended};
 pub use log::{TornTail, VerifyReport};
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
-    IndexOrigin, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent, Result, SetAside,
-    SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Version,
+    IndexOrigin, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent, Recovery, Result,
+    SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

@@ -399,6 +399,8 @@ impl<'a> Round<'a> {
         if runway.is_short(self.tail.written().offset) {
             self.engine.hand(Job::Prepare(runway));
         }
+        let least = self.tail.part_bytes();
+        self.engine.index_part(self.tail, least);
         if self.tail.wants_spare() {
             self.engine.hand(Job::Spare(self.tail.spares(), self.tail.segment() + 1));
         }

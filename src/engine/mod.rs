@@ -14,6 +14,7 @@ mod keeper;
 mod knowledge;
 mod known;
 mod open;
+mod parts;
 mod queue;
 mod saved;
 mod segment;

@@ -40,6 +40,11 @@ fn sidecar(number: u64) -> String {
     format!("{number:020}.idx")
 }
 
+/// The index of the part of a segment that begins behind its opening frame.
+fn part(number: u64) -> String {
+    format!("{number:020}-{:010}.idx", 4096 + 144)
+}
+
 fn is_keyed(file: &str) -> bool {
     ["checkpoints", "snapshots"].contains(&file)
 }
@@ -163,13 +168,32 @@ fn flip_all(file: &str, mut check: impl FnMut(&SimDisk, &Answers, &str)) {
     }
 }
 
+/// What an index of a part covers is judged when it is read, like a sealed segment; the rest, and
+/// without such an index all of it, when it is opened.
 #[test]
 fn a_flipped_bit_in_the_tail_of_a_closed_store_is_damage() {
-    let file = segment(3);
+    let (file, part) = (segment(3), part(3));
     flip_all(&file, |disk, before, what| {
-        assert_eq!(judge(disk, before, &file, what), Outcome::Refused, "{what}");
+        match judge(disk, before, &file, what) {
+            Outcome::Refused | Outcome::Same => {}
+            Outcome::Lost(lost) => assert_eq!(lost.len(), 1, "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
         let lost = judge_read_only(disk, before, what);
         assert!(lost.len() <= 3, "{what}: {lost:?}");
+        let rebuilt = options().rebuild_index(true).open_on(Arc::new(disk.copy()));
+        check_refusal(&rebuilt.unwrap_err(), &file, what);
+        disk.remove_file(&part);
+        assert_eq!(judge(disk, before, &file, what), Outcome::Refused, "{what}");
+    });
+}
+
+#[test]
+fn a_flipped_bit_in_the_index_of_a_part_changes_nothing() {
+    let file = part(3);
+    flip_all(&file, |disk, before, what| {
+        assert_eq!(judge(disk, before, &file, what), Outcome::Same, "{what}");
+        assert!(judge_read_only(disk, before, what).is_empty(), "{what}");
     });
 }
 

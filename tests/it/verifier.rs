@@ -400,6 +400,12 @@ fn they_agree_on_missing_files_and_on_a_head_that_is_lost() {
         fs::write(bent.path().join(name), bytes).unwrap();
         assert_eq!(same(bent.path()).code, 0, "{name}");
     }
+    let headless = copy(dir.path());
+    for name in ["head-0", "head-1"] {
+        fs::remove_file(headless.path().join(name)).unwrap();
+    }
+    let said = agree(headless.path());
+    assert_eq!((said.code, said.lines.len()), (11, listing(&store).len()), "{}", said.says);
     for number in 1..=last {
         let lost = copy(dir.path());
         fs::remove_file(segment(lost.path(), number)).unwrap();
