@@ -113,7 +113,7 @@ impl Engine {
     }
 
     fn sync_live(&self) {
-        let handle = self.tail.lock().as_ref().map(|tail| tail.live_handle());
+        let handle = self.tail.lock().as_ref().map(|tail| tail.idle_live_handle());
         if let Some(handle) = handle
             && let Err(error) = handle.sync()
         {

@@ -64,11 +64,8 @@ pub(crate) fn open_writer(
         let hours = (last_stamp - began) / CLOCK_BEHIND;
         report.notes.push(format!("the clock is {hours} hours behind the newest event"));
     }
-    let told = recovered.tail.mark_live();
-    told.and_then(|()| {
-        let synced = recovered.tail.live_handle().sync();
-        synced.map_err(|error| Error::io("cannot sync the live file", error))
-    })?;
+    recovered.tail.mark_live()?;
+    recovered.tail.sync_live()?;
     report.segments = recovered.segments.len() as u64;
     report.events = catalog.last.get();
     report.index = if rebuild { IndexOrigin::Log } else { IndexOrigin::Sidecars };

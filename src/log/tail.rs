@@ -144,8 +144,14 @@ impl Tail {
         self.head.get().id_scope
     }
 
-    pub(crate) fn live_handle(&self) -> Arc<dyn DiskFile> {
-        self.live.handle()
+    /// Makes what [`mark_live`](Self::mark_live) said durable.
+    pub(crate) fn sync_live(&self) -> Result<()> {
+        self.live.sync()
+    }
+
+    /// The live file, for a sync when nobody commits.
+    pub(crate) fn idle_live_handle(&self) -> Arc<dyn DiskFile> {
+        self.live.idle_handle()
     }
 
     pub(crate) fn runway(&self) -> Arc<Runway> {
@@ -387,7 +393,6 @@ impl Tail {
         cut.map_err(|e| CommitFailure::Fatal(Error::io("cannot give prepared space back", e)))?;
         self.sync()?;
         self.mark_live().map_err(CommitFailure::Fatal)?;
-        let synced = self.live.handle().sync();
-        synced.map_err(|e| CommitFailure::Fatal(Error::io("cannot sync the live file", e)))
+        self.sync_live().map_err(CommitFailure::Fatal)
     }
 }

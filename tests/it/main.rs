@@ -13,8 +13,10 @@
 
 mod append;
 mod basics;
+mod calls;
 mod crash;
 mod damage;
+mod explore;
 mod faults;
 mod heads;
 mod hostile;
@@ -26,5 +28,6 @@ mod recovery;
 mod rig;
 mod subscriptions;
 mod support;
+mod syncs;
 mod tables;
 mod verifier;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use factlog::disk::SimDisk;
 use factlog::{Error, ErrorKind, Position, RecordedEvent, Store};
 
+use crate::explore::contract;
 use crate::rig::{Answers, SEGMENT, answers, event, open, options, read_only, sample};
 
 /// What opening for writing came to.
@@ -110,26 +111,8 @@ fn older_or_damaged(now: &Answers, before: &Answers, what: &str) {
 /// Every position is the event that was there, or `Damaged` with its place. Answers which are not
 /// served.
 fn check_served(store: &Store, before: &Answers, what: &str) -> Vec<u64> {
-    let mut lost = Vec::new();
-    for known in &before.all {
-        match store.event_at(known.position()) {
-            Ok(found) => assert_eq!(found.as_ref(), Some(known), "{what}"),
-            Err(error) => {
-                check_refusal(&error, "", what);
-                assert_eq!(error.position(), Some(known.position()), "{what}: {error:?}");
-                lost.push(known.position().get());
-            }
-        }
-    }
-    let is_lost = |event: &RecordedEvent| lost.contains(&event.position().get());
-    let read: Vec<_> = store.read_all().into_iter().collect();
-    assert_eq!(read.len(), before.all.len(), "{what}: lost {lost:?}, read {read:#?}");
-    for (found, known) in read.iter().zip(&before.all) {
-        match found {
-            Ok(found) => assert_eq!(found, known, "{what}"),
-            Err(error) => assert!(is_lost(known), "{what}: {error:?}"),
-        }
-    }
+    let lost = contract::c4_no_silent_loss(store, &before.all);
+    let lost = lost.unwrap_or_else(|broken| panic!("{what}: {broken:?}"));
     for (name, (_, _, positions)) in &before.streams {
         let read: Vec<_> = store.read_stream(&**name).into_iter().collect();
         let good: Vec<Position> = read.iter().flatten().map(RecordedEvent::position).collect();
