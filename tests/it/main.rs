@@ -15,6 +15,7 @@ mod append;
 mod basics;
 mod crash;
 mod faults;
+mod golden;
 mod heads;
 mod hostile;
 mod model;
