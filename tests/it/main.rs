@@ -18,6 +18,7 @@ mod crash;
 mod damage;
 mod explore;
 mod faults;
+mod golden;
 mod heads;
 mod hostile;
 mod model;
