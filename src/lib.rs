@@ -1,4 +1,4 @@
-// Layer 8.0: the door: docs, lints, re-exports.
+// Layer 11.0: the door: docs, lints, re-exports.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
@@ -217,6 +217,9 @@ mod engine;
 
 mod api;
 
+#[cfg(feature = "model")]
+mod model;
+
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -229,7 +232,17 @@ pub use api::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use engine::{Appended, Snapshot, StreamAppended};
+#[cfg(feature = "derive")]
+pub use factlog_derive::Event;
 pub use log::{TornTail, VerifyReport};
+#[cfg(all(feature = "model", feature = "bincode"))]
+pub use model::Bincode;
+#[cfg(feature = "model")]
+pub use model::{
+    Boundary, Cached, Codec, DecideError, Decided, Decider, Diagnosis, Doctor, Emit, Emits, Event,
+    EventType, Given, Json, Metadata, Model, ModelCache, Outcome, Prognosis, Scope, Snapshots,
+    StoredType, Typed, TypedEvents, Upcast, tag,
+};
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
     IndexOrigin, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent, Recovery, Result,

@@ -5,4 +5,6 @@
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::OnceLock;
+#[cfg(feature = "model")]
+pub(crate) use std::sync::Weak;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

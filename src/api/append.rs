@@ -243,6 +243,24 @@ impl<'a> BatchBuilder<'a> {
         Ok((self.engine, self.batch))
     }
 
+    /// What it asks for, for a batch that is made late.
+    #[cfg(feature = "model")]
+    pub(crate) fn into_batch(self) -> Result<Batch> {
+        self.finish().map(|(_, batch)| batch)
+    }
+
+    /// Commits what `late` makes of it when its turn comes.
+    #[cfg(feature = "model")]
+    pub(crate) fn commit_late(mut self, late: crate::engine::Late) -> Result<Appended> {
+        self.batch.late = Some(late);
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        self.engine.refuse_writing()?;
+        let slot = self.engine.queue.push(self.batch, || commit_inline(self.engine))?;
+        drive(self.engine, &slot)
+    }
+
     /// Commits; returns when the batch is as durable as asked.
     ///
     /// # Errors

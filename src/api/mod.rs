@@ -1,6 +1,8 @@
 //! Layer 7.9: the verbs.
 
 mod append;
+#[cfg(feature = "model")]
+mod identity;
 mod info;
 mod options;
 mod read;
@@ -12,7 +14,11 @@ mod stream;
 mod subscribe;
 mod verify;
 
+#[cfg(feature = "model")]
+pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, inside};
 pub use append::{BatchBuilder, Ticket};
+#[cfg(feature = "model")]
+pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
 pub use options::Options;
 pub use read::{Events, Read};

@@ -37,7 +37,7 @@ use crate::types::{
 pub struct Store(Arc<Handle>);
 
 #[derive(Debug)]
-struct Handle {
+pub(super) struct Handle {
     engine: Arc<Engine>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -68,6 +68,11 @@ impl Drop for Handle {
 impl Store {
     pub(super) fn of(engine: Arc<Engine>, threads: Vec<JoinHandle<()>>) -> Self {
         Self(Arc::new(Handle { engine, threads: Mutex::new(threads) }))
+    }
+
+    #[cfg(feature = "model")]
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        &self.0
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -104,6 +109,7 @@ impl Store {
     /// # Errors
     /// `Io`: nothing acknowledged is lost, but the next opening will find an unclean end.
     pub fn close(self) -> Result<()> {
+        crate::engine::refuse_inside()?;
         self.0.close()
     }
 

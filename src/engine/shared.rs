@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::catalog::{Catalog, View};
 use super::heads::HeadsMark;
+use super::inside::refuse_inside;
 use super::keeper::Job;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
@@ -90,8 +91,9 @@ impl Engine {
     }
 
     /// # Errors
-    /// `Closed` after closing.
+    /// `Closed` after closing; `Invalid` inside a rule that decides in the writer.
     pub(crate) fn refuse_closed(&self) -> Result<()> {
+        refuse_inside()?;
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
 
