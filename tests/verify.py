@@ -174,7 +174,7 @@ class Store:
     # Sections 3 and 4.
 
     def read_head(self):
-        heads, missing, bad, names = [], False, False, ("head-0", "head-1")
+        heads, missing, bad, names = [], False, None, ("head-0", "head-1")
         for name in names:
             raw = self.load(name)
             if raw is None:
@@ -182,12 +182,14 @@ class Store:
                 continue
             head = self.generation(name, raw)
             if head is None:
-                bad = True
+                bad = name
                 continue
             heads.append(head)
         if not heads:
-            self.note("head-0", 0, "no generation of the head checks")
-            return False
+            self.note("head-1" if bad == "head-1" else "head-0", 0, "no generation of the head checks")
+            heads = self.head_of_segments()
+            if not heads:
+                return False
         generation, self.first, self.last, self.store, self.scope, self.ancestors, _, _ = max(heads)
         self.epoch = max(head[6] for head in heads)
         self.certified = max(head[7] for head in heads)
@@ -198,9 +200,32 @@ class Store:
                 if crc32(mark[:64]) == struct.unpack("<I", mark[64:])[0]:
                     self.epoch = max(self.epoch, struct.unpack("<I", mark[4:8])[0])
                     self.certified = max(self.certified, struct.unpack("<Q", mark[32:40])[0])
-        if bad or (missing and generation > 1):
+        if generation and (bad or (missing and generation > 1)):
             self.epoch += 1
         return True
+
+    def head_of_segments(self):
+        """What stands for the head when none is left (section 3)."""
+        headers = []
+        for name in sorted(os.listdir(self.directory)):
+            if len(name) != 24 or not name.endswith(".seg") or not name[:20].isdigit() or not int(name[:20]):
+                continue
+            block = (self.load(name) or b"")[:BLOCK]
+            checks = len(block) == BLOCK and crc32(block[:-4]) == struct.unpack("<I", block[-4:])[0]
+            if not checks or block[:8] != b"FACTLOG\0":
+                continue
+            version, algorithm, scope, flags = struct.unpack("<HBBI", block[8:16])
+            if version or algorithm != 1 or scope not in (1, 2) or flags:
+                raise Unsupported("%s: format version %d, flags %#x" % (name, version, flags))
+            if block[32:40] == u64(int(name[:20])) and block[56] in (1, 2) and not any(block[57:-4]):
+                headers.append((block[16:32], int(name[:20]), scope, name))
+        stores = [header[0] for header in headers]
+        if not headers:
+            return []
+        store, last, scope, _ = max(headers, key=lambda header: (stores.count(header[0]), header[1]))
+        mine = [Segment(number, name, self.load(name), store) for uuid, number, _, name in headers if uuid == store]
+        epochs = [header.epoch for segment in mine[-2:] for _, header in segment.headers(BLOCK, len(segment.data))]
+        return [(0, 1, last, store, scope, [], max(epochs, default=0) + 1, 0)]
 
     @staticmethod
     def generation(name, raw):

@@ -10,7 +10,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, MemDisk, RealDisk};
 use crate::engine::{open_follower, open_writer};
 use crate::sync::Arc;
-use crate::types::{Durability, Error, ErrorKind, IdScope, Result, Settings};
+use crate::types::{Durability, Error, ErrorKind, IdScope, Recovery, Result, Settings};
 
 /// How a store is opened; see [`Store::options`]. Nothing here can panic: what does not fit
 /// together is an `Invalid` error of `open`.
@@ -49,6 +49,12 @@ impl Options {
     /// Within what an event id is unique. Counts only when the store is made. Default: the store.
     pub fn id_scope(mut self, scope: IdScope) -> Self {
         self.settings.id_scope = scope;
+        self
+    }
+
+    /// What opening for writing does about damage. Default: [`Recovery::Refuse`].
+    pub fn recovery(mut self, recovery: Recovery) -> Self {
+        self.settings.recovery = recovery;
         self
     }
 

@@ -12,7 +12,7 @@ use super::read::Read;
 use super::source::Source;
 use super::subscribe::SubscribeOptions;
 use crate::engine::{Appended, Engine, Mark};
-use crate::log::{VerifyReport, damage_error, is_segment, is_sidecar, verify_log};
+use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
 use crate::sync::{Arc, Mutex};
 use crate::types::{
     Error, ErrorKind, Expect, NewEvent, OpenReport, Position, Query, RecordedEvent, Result,
@@ -280,10 +280,10 @@ impl Store {
 
     /// In a store that was opened around damage, what is not found may be what was lost.
     fn sure<T>(&self, found: Option<T>) -> Result<Option<T>> {
-        match self.engine().report.damage.first().filter(|_| found.is_none()) {
-            Some(damage) => Err(damage_error(damage)),
-            None => Ok(found),
+        if found.is_none() {
+            self.engine().refuse_doubt_after(Position::START)?;
         }
+        Ok(found)
     }
 
     /// Where a stream stands; `None` when it has no events.
@@ -298,18 +298,14 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` name, `Closed`.
+    /// `Invalid` name, `Closed`; `Damaged` in a store opened read-only around damage, when a lost
+    /// event may have been a later one of this stream. [`Read`] tells the events that are there.
     pub fn head(&self, stream: impl StreamKey) -> Result<Option<StreamHead>> {
         let name = stream.stream_name()?;
         self.engine().refuse_closed()?;
-        let catalog = self.engine().catalog.read();
-        let Some(head) = catalog.heads.get(name.as_str()) else { return Ok(None) };
-        if head.last_position <= catalog.last {
-            let (version, last_position) = (head.version, head.last_position);
-            return Ok(Some(StreamHead { version, last_position }));
-        }
-        // A poisoned store serves less than it has indexed.
-        let found = catalog.view().head(name.as_str());
+        let found = self.engine().catalog.read().known_head(name.as_str());
+        let last = found.map_or(Position::START, |(_, last)| last);
+        self.engine().refuse_doubt_after(last)?;
         Ok(found.map(|(version, last_position)| StreamHead { version, last_position }))
     }
 
@@ -332,7 +328,8 @@ impl Store {
         }
     }
 
-    /// The streams whose names begin with `prefix`, sorted by name.
+    /// The streams whose names begin with `prefix`, sorted by name. In a store opened read-only
+    /// around damage they are told as far as their events can be read.
     ///
     /// ```
     /// # use factlog::{Expect, NewEvent, Store};
@@ -457,7 +454,7 @@ impl Store {
             let catalog = engine.catalog.read();
             stats.events = catalog.last.get();
             stats.streams = catalog.heads.len().into();
-            stats.segments = catalog.segments.len() as u64;
+            stats.segments = catalog.segment_count() as u64;
             stats.heads_memory_bytes = catalog.heads.memory_bytes() as u64;
             let segments: usize = catalog.segments.iter().map(|s| s.memory_bytes()).sum();
             stats.index_memory_bytes = stats.heads_memory_bytes + segments as u64;

@@ -5,10 +5,11 @@
 
 use crate::format::{
     Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordKind, Source,
-    Step, Walker, decode_event, find_header,
+    Step, Walker, decode_event,
 };
 use crate::index::TailIndex;
 use crate::log::SegmentInfo;
+use crate::segment::later_header;
 use crate::types::{Damage, Error, ErrorKind, Position, Result};
 
 /// An index made from the log, and the damage that was worked around.
@@ -153,7 +154,8 @@ impl Folded {
             self.salvage(bytes, at, info.seed, limit);
             from = at + u64::from(header.length);
         }
-        let next = find_header(source, from..limit.offset, info.seed).map_err(unread)?;
+        let range = from..limit.offset;
+        let next = later_header(source, range, info.seed, &self.walker.expected).map_err(unread)?;
         match next {
             Some((offset, header)) => {
                 self.fill(header.first_position.min(limit.next_position), limit);

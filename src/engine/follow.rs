@@ -21,7 +21,7 @@ use crate::format::{
 };
 use crate::index::CheckpointEntry;
 use crate::log::{LogEnd, SegmentInfo, Survey, find_segment, read_live, survey};
-use crate::segment::{EndVerdict, FileSource, last_used_byte};
+use crate::segment::{EndVerdict, FileSource, certified_extent};
 use crate::sync::{Arc, Ordering};
 use crate::types::{Error, ErrorKind, IdScope, OpenReport, Position, Result};
 
@@ -40,6 +40,8 @@ pub(super) struct Follower {
     walker: Walker,
     /// It worked around damage in the newest segment, whose positions may not be known to the end.
     stopped: bool,
+    /// Something is damaged, and nothing says where the log ends.
+    open_ended: bool,
 }
 
 impl Follower {
@@ -96,10 +98,11 @@ impl Follower {
                 let walker = Walker::new(0, 0, no_frame());
                 let number = first - 1;
                 let stopped = !found.damage.is_empty();
-                Self { head: found.head.clone(), number, walker, stopped }
+                Self { head: found.head.clone(), number, walker, stopped, open_ended: false }
             }
         };
         follower.lose_the_end(&found, &mut catalog);
+        follower.open_ended = found.live.is_none() && !report.damage.is_empty();
         Ok((follower, catalog, report))
     }
 
@@ -169,7 +172,16 @@ impl Follower {
             number: tail.number,
             walker: Walker::new(tail.seed, place.offset, expected),
             stopped: damaged,
+            open_ended: false,
         })
+    }
+
+    /// The last position at which there may be an event that nothing else tells of.
+    pub(super) fn lost_through(&self, catalog: &Catalog) -> Position {
+        match self.open_ended {
+            true => Position::new(u64::MAX),
+            false => catalog.last_lost().unwrap_or(Position::START),
+        }
     }
 
     pub(super) fn identity(&self) -> (Uuid, IdScope) {
@@ -262,7 +274,9 @@ fn no_frame() -> crate::format::Expected {
     crate::format::Expected { number: 0, position: 1, chain: 0, epoch_min: 0, epoch_max: u32::MAX }
 }
 
-/// A segment whose successor is lost, and with it the word where this one ends.
+/// A segment whose successor is lost, and with it the word where this one ends. Recovery may have
+/// ended it before its last frames and used their positions again, so only what the segment itself
+/// names as durable is served.
 fn open_ended(
     opening: &Opening<'_>,
     info: &SegmentInfo,
@@ -271,8 +285,10 @@ fn open_ended(
     let name = info.name();
     let unread = |error| Error::io(format!("cannot read {name}"), error);
     let file = opening.disk.open(&name, Access::Read).map_err(unread)?;
+    let size = file.size().map_err(unread)?;
     let mut source = FileSource::new(file, u64::MAX);
-    let offset = last_used_byte(&mut source, info.start.offset).map_err(unread)?;
+    let range = info.start.offset..size;
+    let offset = certified_extent(&mut source, range, info.seed).map_err(unread)?;
     let limit = FoldLimit { offset, next_position: u64::MAX / 4, tolerant: true };
     opening.tail(info, bounded(opening, info, limit)?, report)
 }

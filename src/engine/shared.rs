@@ -18,10 +18,10 @@ use super::watch::{Mark, Watch};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskLock};
 use crate::format::{FileName, Purpose};
-use crate::log::{KeyedFile, Tail};
+use crate::log::{KeyedFile, Tail, damage_error};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
 use crate::types::{
-    Error, ErrorKind, IdScope, NAME_MAX, OpenReport, Position, Result, Settings, Timestamp,
+    Damage, Error, ErrorKind, IdScope, NAME_MAX, OpenReport, Position, Result, Settings, Timestamp,
 };
 
 /// Everything an engine is made of besides what was found in the directory.
@@ -40,6 +40,8 @@ pub(crate) struct Engine {
     pub store: Uuid,
     pub id_scope: IdScope,
     pub report: OpenReport,
+    /// Up to here, in a store opened around damage, there are events that nothing else tells of.
+    pub lost_through: Position,
     pub found_later: Arc<Mutex<FoundLater>>,
     pub queue: Queue,
     pub watch: Watch,
@@ -61,6 +63,8 @@ pub(crate) struct Engine {
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub checkpoints: Mutex<Option<KeyedFile>>,
     pub snapshots: Mutex<Option<KeyedFile>>,
+    /// Held while the index of a part is written.
+    pub part_lock: Mutex<()>,
     /// Held while the heads file is written.
     pub(super) heads_mark: Mutex<HeadsMark>,
 }
@@ -72,6 +76,18 @@ impl Engine {
         report.sidecars_rebuilt.extend(later.rebuilt.iter().cloned());
         report.damage.extend(later.damage.iter().cloned());
         report
+    }
+
+    /// # Errors
+    /// `Damaged` when an event after this position may be lost without anything telling whose it
+    /// was.
+    pub(crate) fn refuse_doubt_after(&self, position: Position) -> Result<()> {
+        if position >= self.lost_through {
+            return Ok(());
+        }
+        let beyond = |damage: &&Damage| damage.last_position.is_none_or(|last| last > position);
+        let damage = self.report.damage.iter().find(beyond).or(self.report.damage.first());
+        damage.map_or(Ok(()), |damage| Err(damage_error(damage)))
     }
 
     /// # Errors

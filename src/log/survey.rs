@@ -4,22 +4,25 @@
 //! about damage: it is collected, and the caller refuses or works around it.
 
 use super::files::{failed, read_small};
-use super::head::read_heads;
+use super::head::{HeadsRead, read_heads};
+use super::headless::head_of_segments;
 use super::live::read_live;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    Expected, FileName, Frame, FrameHeader, FrameKind, Head, LiveMark, Opening, RecordKind,
-    SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker, name_of, segment_seed,
+    Expected, FRAME_HEADER_BYTES, FileName, Frame, FrameHeader, FrameKind, Head, LiveMark, Opening,
+    RECORD_HEAD_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker, name_of,
+    segment_seed,
 };
-use crate::segment::{
-    EndFacts, EndVerdict, FileSource, Place, SegmentBytes, TailWalk, WalkEnd, certificates_after,
-    judge_end, last_used_byte, source_of, walk_tail,
-};
+use crate::segment::{FileSource, Place, last_used_byte};
 use crate::sync::Arc;
 use crate::types::{Damage, Error, ErrorKind, Position, Result};
 
 /// Where frames begin.
 pub(crate) const FIRST_FRAME: u64 = SEGMENT_HEADER_BYTES as u64;
+
+/// Where the frames behind the opening frame begin: it has one record with a body of 40 bytes.
+pub(crate) const AFTER_OPENING: u64 =
+    FIRST_FRAME + (FRAME_HEADER_BYTES + RECORD_HEAD_BYTES + 40) as u64;
 
 /// A segment whose header and opening frame check.
 #[derive(Debug, Clone)]
@@ -31,6 +34,9 @@ pub(crate) struct SegmentInfo {
     pub opened: Opening,
     /// The place after the opening frame.
     pub start: Place,
+    /// A later place, after which a walk of the tail may begin: the log confirms what an index
+    /// claims of everything before it.
+    pub settled: Option<Place>,
     /// Where the successor says it ends, and the chain value there; `None` for the tail.
     pub end: Option<LogEnd>,
 }
@@ -44,6 +50,16 @@ pub(crate) struct LogEnd {
     pub next_position: u64,
 }
 
+/// The end of a part of the tail, as an index claims it: no evidence until the log confirms it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub offset: u64,
+    pub frame: u64,
+    pub chain: u32,
+    pub next_position: u64,
+    pub last_recorded_at: u64,
+}
+
 impl SegmentInfo {
     pub(crate) fn name(&self) -> String {
         name_of(FileName::Segment(self.number))
@@ -51,6 +67,14 @@ impl SegmentInfo {
 
     pub(crate) fn first_position(&self) -> u64 {
         self.opening.first_position
+    }
+
+    /// The part of it that begins at `place`.
+    pub(crate) fn beginning_at(&self, place: Place) -> Self {
+        let mut part = self.clone();
+        part.start = place;
+        part.opening.first_position = place.expected.position;
+        part
     }
 }
 
@@ -73,6 +97,8 @@ pub(crate) struct Survey {
     pub unopened: Option<Unopened>,
     pub damage: Vec<Damage>,
     pub notes: Vec<String>,
+    /// No generation of the head checks: `head` is what the segments say of themselves.
+    pub head_lost: bool,
     /// The newest writer epoch that anything names.
     pub epoch: u32,
 }
@@ -89,28 +115,23 @@ enum Found {
 /// Looks at the directory; `None` when there is no store in it.
 pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
     // Names last: beside a writer, whatever head and live file speak of is there by then.
-    let heads = read_heads(disk)?;
-    let live = match &heads.newest {
+    let HeadsRead { newest, damaged } = read_heads(disk)?;
+    let mut live = match &newest {
         Some(head) => read_live(disk, head.store)?,
         None => None,
     };
-    let names = match disk.list() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|e| Error::io(format!("cannot list {}", disk.location()), e))?,
-    };
-    let mut numbers: Vec<u64> = names
-        .iter()
-        .filter_map(|name| match FileName::parse(name) {
-            Some(FileName::Segment(number)) => Some(number),
-            _ => None,
-        })
-        .collect();
-    let Some(head) = heads.newest else {
-        if numbers.is_empty() && heads.damaged.is_none() {
-            return Ok(None);
+    let Some(numbers) = segment_numbers(disk)? else { return Ok(None) };
+    let head_lost = newest.is_none();
+    let head = match newest {
+        Some(head) => head,
+        None if numbers.is_empty() && damaged.is_none() => return Ok(None),
+        None => {
+            let Some(head) = head_of_segments(disk, &numbers)? else {
+                return Err(damage_error(&lost_head(damaged)));
+            };
+            live = read_live(disk, head.store)?;
+            head
         }
-        let name = heads.damaged.unwrap_or_else(|| name_of(FileName::Head(0)));
-        return Err(Error::damaged(name, 0, "no generation of the head file checks"));
     };
     let mut survey = Survey {
         epoch: head.epoch.max(live.map_or(0, |mark| mark.epoch)),
@@ -119,15 +140,17 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         unopened: None,
         damage: Vec::new(),
         notes: Vec::new(),
+        head_lost,
         head,
     };
-    if let Some(name) = heads.damaged {
+    if head_lost {
+        survey.damage.push(lost_head(damaged));
+    } else if let Some(name) = damaged {
         // The lost generation was the other's successor at most, so it can have begun one epoch.
         survey.epoch = survey.epoch.saturating_add(1);
         survey.notes.push(format!("{name} does not check; the other generation was used"));
     }
     let listed = survey.head.last_segment;
-    numbers.sort_unstable();
     let mut next = survey.head.first_segment;
     // A number far beyond the log is a foreign file.
     let ours = next..=listed + 2;
@@ -140,6 +163,31 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
     survey.miss(next, listed + 1);
     survey.link_ends();
     Ok(Some(survey))
+}
+
+/// The numbers of all segment files, ascending; `None` when there is no directory.
+fn segment_numbers(disk: &dyn Disk) -> Result<Option<Vec<u64>>> {
+    let names = match disk.list() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|e| Error::io(format!("cannot list {}", disk.location()), e))?,
+    };
+    let number = |name: &String| match FileName::parse(name) {
+        Some(FileName::Segment(number)) => Some(number),
+        _ => None,
+    };
+    let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(Some(numbers))
+}
+
+fn lost_head(damaged: Option<String>) -> Damage {
+    Damage {
+        file: damaged.unwrap_or_else(|| name_of(FileName::Head(0))),
+        offset: 0,
+        first_position: None,
+        last_position: None,
+        what: "no generation of the head file checks".into(),
+    }
 }
 
 /// The segment `number`, if it is there with an opening frame that checks.
@@ -243,7 +291,8 @@ fn look_at_opening(file: Arc<dyn DiskFile>, header: SegmentHeader, name: &str) -
     };
     let last_recorded_at = opened.last_recorded_at;
     let start = Place { offset: walker.offset, expected: walker.expected, last_recorded_at };
-    let info = SegmentInfo { number, seed, header, opening, opened, start, end: None };
+    let info =
+        SegmentInfo { number, seed, header, opening, opened, start, settled: None, end: None };
     Ok(Found::Opened(Box::new(info)))
 }
 
@@ -349,6 +398,19 @@ impl Survey {
         self.damage.extend(damage);
     }
 
+    /// Takes the head made from the segments for the store's; a note says what it cannot prove.
+    pub(crate) fn accept_lost_head(&mut self) {
+        if !self.head_lost || self.damage.is_empty() {
+            return;
+        }
+        // It is always the first that was found.
+        let lost = self.damage.remove(0);
+        self.notes.push(format!(
+            "{}: {}; made anew from the segments up to {}: whether any came after it is not proved",
+            lost.file, lost.what, self.head.last_segment
+        ));
+    }
+
     /// The first damage as an error.
     pub(crate) fn refuse_damage(&self) -> Result<()> {
         let Some(damage) = self.damage.first() else { return Ok(()) };
@@ -361,102 +423,6 @@ impl Survey {
         let openings = self.segments.iter().map(|segment| segment.opening.durable).max();
         self.head.durable.max(live).max(openings.unwrap_or(0))
     }
-
-    /// W of a log without a segment in line, with what its unopened segment claims.
-    pub(crate) fn certified_beyond_unopened(&self, disk: &dyn Disk) -> Result<u64> {
-        let Some(file) = self.unopened.filter(|file| !file.blank) else {
-            return Ok(self.certified());
-        };
-        let before =
-            Expected { number: 0, position: 1, chain: 0, epoch_min: 0, epoch_max: self.epoch };
-        let (claim, _) = claims_in(disk, &self.head, file.number, &before)?;
-        Ok(self.certified().max(claim))
-    }
-
-    /// Walks the tail and judges its end.
-    pub(crate) fn judge_tail(&self, file: &Arc<dyn DiskFile>, disk: &dyn Disk) -> Result<TailEnd> {
-        let Some(tail) = self.segments.last() else {
-            return Err(Error::damaged(disk.location(), 0, "there is no segment to walk"));
-        };
-        let name = tail.name();
-        let unread = |error| Error::io(format!("cannot read {name}"), error);
-        let bytes = SegmentBytes::File(file.clone());
-        let mut source = source_of(&bytes, u64::MAX);
-        let mut start = tail.start;
-        start.expected.epoch_max = self.epoch;
-        let walk = walk_tail(&mut *source, tail.seed, start).map_err(unread)?;
-        let mut certified = walk.certified.max(self.certified());
-        let used = last_used_byte(&mut *source, walk.stop).map_err(unread)?;
-        let sealed = walk.last_kind == FrameKind::Seal;
-        let mut following = 0;
-        if used > walk.stop && !sealed {
-            let expected = Expected { number: walk.stop_number, ..walk.good.expected };
-            let range = walk.stop..used;
-            let (claim, found) =
-                certificates_after(&mut *source, range, tail.seed, &expected).map_err(unread)?;
-            certified = certified.max(claim);
-            following += found;
-        }
-        let next_blank = match self.unopened.filter(|next| next.number == tail.number + 1) {
-            Some(next) if !next.blank => {
-                let number = walk.stop_number.saturating_sub(1);
-                let before = Expected { number, ..walk.good.expected };
-                let (claim, found) = claims_in(disk, &self.head, next.number, &before)?;
-                certified = certified.max(claim);
-                following += found;
-                false
-            }
-            _ => true,
-        };
-        let facts = EndFacts {
-            bad: match walk.end {
-                WalkEnd::Bad(bad) => Some(bad),
-                WalkEnd::Unsupported => None,
-            },
-            number: walk.stop_number,
-            certified,
-            open_batch: walk.open_batch,
-            blank_to_end: (sealed || used <= walk.stop) && next_blank,
-            survivors: walk.good.expected.number > certified + 1,
-        };
-        let (row, verdict) = judge_end(&facts);
-        Ok(TailEnd { walk, certified, row, verdict, used, sealed, following })
-    }
-}
-
-/// The end of the log, judged.
-#[derive(Debug)]
-pub(crate) struct TailEnd {
-    pub walk: TailWalk,
-    pub certified: u64,
-    pub row: &'static str,
-    pub verdict: EndVerdict,
-    /// After the last byte of the tail that is not zero.
-    pub used: u64,
-    /// The tail ends with a seal.
-    pub sealed: bool,
-    /// Frame headers that check after the place where the walk stopped.
-    pub following: u64,
-}
-
-impl TailEnd {
-    /// The file and the offset of the first bad frame: behind a seal that is the next opening.
-    pub(crate) fn place(&self, tail: u64) -> (String, u64) {
-        match self.sealed {
-            true => (name_of(FileName::Segment(tail + 1)), FIRST_FRAME),
-            false => (name_of(FileName::Segment(tail)), self.walk.stop),
-        }
-    }
-}
-
-/// What the headers in a whole segment claim that check and come after the frame `before`.
-fn claims_in(disk: &dyn Disk, head: &Head, number: u64, before: &Expected) -> Result<(u64, u64)> {
-    let name = name_of(FileName::Segment(number));
-    let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
-    let end = file.size().map_err(failed("read", &name))?;
-    let seed = segment_seed(head.origin_of(number), number);
-    let mut source = FileSource::new(file, u64::MAX);
-    certificates_after(&mut source, FIRST_FRAME..end, seed, before).map_err(failed("read", &name))
 }
 
 pub(crate) fn damage_error(damage: &Damage) -> Error {

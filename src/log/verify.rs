@@ -3,8 +3,9 @@
 //! Knows: the whole log. Does not know: indexes. It takes no lock and writes nothing, so it also
 //! runs beside a writer: what that one has not made durable is not judged.
 
+use super::ending::TailEnd;
 use super::files::failed;
-use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, TailEnd, survey};
+use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     Bad, FileName, Frame, FrameKind, RecordKind, Seal, Source, Step, Walker, name_of,

@@ -133,6 +133,29 @@ pub(crate) fn certificates_after(
     Ok((certified, found))
 }
 
+/// The offset after the last frame in `range` that a later one in `range` names as durable; the
+/// beginning of the range when none is. What follows may be dead: torn, or copied elsewhere.
+pub(crate) fn certified_extent(
+    source: &mut dyn Source,
+    range: Range<u64>,
+    seed: u32,
+) -> io::Result<u64> {
+    let (mut certified, mut extent) = (0, range.start);
+    for pass in 0..2 {
+        let mut at = range.start;
+        while let Some((offset, header)) = find_header(source, at..range.end, seed)? {
+            if pass == 0 && header.durable < header.number {
+                certified = certified.max(header.durable);
+            }
+            if pass == 1 && header.number <= certified {
+                extent = extent.max(offset.saturating_add(header.length.into()));
+            }
+            at = offset + 8;
+        }
+    }
+    Ok(extent.min(range.end))
+}
+
 /// The next header that checks and could be of this log, after the frame `expected`.
 pub(crate) fn later_header(
     source: &mut dyn Source,

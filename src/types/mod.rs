@@ -22,7 +22,7 @@ pub use position::{Position, Timestamp, Version};
 pub use query::{Query, QueryItem};
 pub use recorded::{EventRef, RecordedEvent, Tags};
 pub use report::{Damage, IndexOrigin, OpenReport, SetAside, SidecarRebuilt};
-pub use settings::{Durability, IdScope, Settings};
+pub use settings::{Durability, IdScope, Recovery, Settings};
 pub use stream::{StreamKey, StreamName};
 
 #[cfg(all(feature = "bincode", feature = "model"))]

@@ -43,11 +43,26 @@ pub enum IdScope {
     Stream,
 }
 
+/// What opening for writing does about damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// Refuse with `Damaged`; opening read-only works around it.
+    #[default]
+    Refuse,
+    /// As `Refuse`, but when nothing is wrong but that both generations of the head file are lost,
+    /// make the head anew from what the segments say of themselves. What the lost head alone could
+    /// prove, that no segment is missing after the last one present, stays unproved; the report
+    /// says so.
+    RebuildHead,
+}
+
 /// Everything a store is opened with.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub(crate) durability: Durability,
     pub(crate) id_scope: IdScope,
+    pub(crate) recovery: Recovery,
     pub(crate) limits: Limits,
     pub(crate) segment_bytes: u64,
     pub(crate) rebuild_index: bool,
@@ -62,6 +77,7 @@ impl Default for Settings {
         Self {
             durability: Durability::Sync,
             id_scope: IdScope::Store,
+            recovery: Recovery::Refuse,
             limits: Limits::default(),
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             rebuild_index: false,

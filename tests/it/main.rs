@@ -13,14 +13,19 @@
 
 mod append;
 mod basics;
+mod calls;
 mod consumers;
 mod crash;
+mod damage;
 mod decide;
+mod explore;
 mod faults;
+mod golden;
 mod heads;
 mod hostile;
 mod inside;
 mod model;
+mod parts;
 mod projections;
 mod races;
 mod reads;
@@ -28,6 +33,7 @@ mod recovery;
 mod rig;
 mod subscriptions;
 mod support;
+mod syncs;
 mod tables;
 mod typed;
 mod verifier;

@@ -111,6 +111,11 @@ fn places(damage: &[(String, u64)]) -> BTreeSet<(String, u64)> {
     damage.iter().cloned().collect()
 }
 
+/// The verifier's exit code for a store that both judge in the same way; `None` without Python.
+pub fn judged(dir: &Path) -> Option<i32> {
+    python().then(|| agree(dir).code)
+}
+
 /// Both judge the store in the same way. Answers what the verifier said.
 fn agree(dir: &Path) -> Said {
     let said = ask(dir);
@@ -400,6 +405,12 @@ fn they_agree_on_missing_files_and_on_a_head_that_is_lost() {
         fs::write(bent.path().join(name), bytes).unwrap();
         assert_eq!(same(bent.path()).code, 0, "{name}");
     }
+    let headless = copy(dir.path());
+    for name in ["head-0", "head-1"] {
+        fs::remove_file(headless.path().join(name)).unwrap();
+    }
+    let said = agree(headless.path());
+    assert_eq!((said.code, said.lines.len()), (11, listing(&store).len()), "{}", said.says);
     for number in 1..=last {
         let lost = copy(dir.path());
         fs::remove_file(segment(lost.path(), number)).unwrap();
