@@ -384,7 +384,10 @@ fn a_cache_saves_folding_and_is_never_behind() {
     assert_eq!(cache.len(), 2);
     // Another store with the same streams has other states.
     let other = Store::in_memory().unwrap();
-    assert_eq!(other.load(cache.of(Account::of("a"))).unwrap().balance, 0);
+    for _ in 0..20 {
+        deposit(&other, "a", 100);
+    }
+    assert_eq!(other.load(cache.of(Account::of("a"))).unwrap().balance, 2000);
 }
 
 #[test]
@@ -417,6 +420,23 @@ fn a_command_is_decided_once() {
     assert!(!first.already && again.already);
     assert_eq!((first.first, first.last, first.streams), (again.first, again.last, again.streams));
     assert_eq!(runs, 1);
+}
+
+#[test]
+fn a_command_that_is_answered_while_it_is_decided_gets_that_answer() {
+    let store = Store::in_memory().unwrap();
+    let send = |who: &str, meanwhile: &dyn Fn()| {
+        let decided = store.decider().once("k1").decide(Account::of(who), |_| {
+            meanwhile();
+            Ok::<_, No>([opened()])
+        });
+        decided.unwrap().appended.unwrap()
+    };
+    // Nothing in the boundary of the one comes from the other, except that it is the same command.
+    let late = send("left", &|| assert!(!send("right", &|| ()).already));
+    assert!(late.already);
+    assert_eq!(late.streams[0].stream.as_str(), "Account-right");
+    assert_eq!(store.last_position().get(), 1);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use factlog::{
-    DecideError, ErrorKind, Event, Expect, Model, ModelCache, NewEvent, Query, Scope, Store,
+    DecideError, Durability, ErrorKind, Event, Expect, Model, ModelCache, NewEvent, Query, Scope,
+    Store,
     disk::{Fault, FaultCall, FaultKind, SimDisk},
     tag,
 };
@@ -209,6 +210,19 @@ fn a_command_is_decided_once_inside_too() {
 }
 
 #[test]
+fn a_command_that_its_own_group_has_answered_is_not_decided_again() {
+    let store = Store::options().background_threads(false).in_memory().unwrap();
+    let sold = NewEvent::of(&Sale::Sold { concert: 9, seat: 1 }).unwrap().tag("command:k1");
+    let ticket = store.batch().append("Concert-9", Expect::NoStream, [sold]).submit().unwrap();
+    let decider = store.decider().once("k1");
+    let decided = decider.decide_inside(seats(1, false), |s| sell(s, 9)).unwrap();
+    let (first, again) = (ticket.wait().unwrap(), decided.appended.unwrap());
+    assert!(again.already);
+    assert_eq!(first.streams, again.streams);
+    assert_eq!(store.last_position().get(), 1);
+}
+
+#[test]
 fn a_cached_model_is_decided_on_inside() {
     let store = Store::in_memory().unwrap();
     let cache = ModelCache::new(10);
@@ -222,9 +236,9 @@ fn a_cached_model_is_decided_on_inside() {
 #[test]
 fn a_refusal_is_taken_back_when_what_it_rests_on_fails() {
     // The last seat is sold in the group that the disk has no room for.
-    ends(|| {
+    let run = |durability| {
         let disk = SimDisk::new(3);
-        let options = Store::options().background_threads(false);
+        let options = Store::options().background_threads(false).durability(durability);
         let store = options.open_on(Arc::new(disk.clone())).unwrap();
         let seat = NewEvent::of(&Sale::Sold { concert: 1, seat: 7 }).unwrap();
         let ticket = store.batch().append("Concert-1", Expect::NoStream, [seat]).submit().unwrap();
@@ -233,11 +247,14 @@ fn a_refusal_is_taken_back_when_what_it_rests_on_fails() {
         assert_eq!(decided.state.sold, [] as [u64; 0], "the rule ran again on what is there");
         assert_eq!(ticket.wait().unwrap_err().kind(), ErrorKind::DiskFull);
         sold_once_each(&store, 1, 1);
+        store.sync().unwrap();
         for seed in 0..20 {
             let store = Store::options().open_on(Arc::new(disk.after_power_cut(seed))).unwrap();
             sold_once_each(&store, 1, 1);
         }
-    });
+    };
+    // Where nothing is synced either, an answer still waits for what it rests on to be written.
+    ends(move || [Durability::Sync, Durability::Os].map(run));
 }
 
 #[test]
