@@ -28,6 +28,7 @@ mod recovery;
 mod rig;
 mod subscriptions;
 mod support;
+mod sweeps;
 mod syncs;
 mod tables;
 mod verifier;

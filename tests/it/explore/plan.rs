@@ -39,6 +39,9 @@ const CALLS: [FaultCall; 7] = [
     FaultCall::Sync,
 ];
 
+/// From this number on a program is refused some write by a full disk, and goes on.
+pub const REFUSALS: u64 = 1 << 40;
+
 /// An empty store that was closed: most programs begin with it, so that their disks can be
 /// compared. A store that is made anew has an id of its own in every byte that checks.
 fn empty_store() -> SimDisk {
@@ -55,6 +58,10 @@ impl Plan {
     /// Program 0 is the script; the others are random.
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001));
+        if let Some(nth) = seed.checked_sub(REFUSALS) {
+            // Making the store takes the first writes.
+            return Self::refusal(seed, (nth + 8) % 24);
+        }
         if seed == 0 {
             return Self {
                 seed,
@@ -93,6 +100,32 @@ impl Plan {
         }
         let thorough = random.below(8) == 0;
         Self { seed, ops, disk, how, weak, fault, thorough }
+    }
+
+    /// The n-th write finds the disk full after some of its bytes.
+    fn refusal(seed: u64, nth: u64) -> Self {
+        let batch = |number, size| Op::Append(vec![("A-1".into(), number, size)], None);
+        let ops = vec![
+            batch(1, 20),
+            Op::SaveCheckpoint(1),
+            batch(2, 900),
+            batch(3, 9_000),
+            batch(4, 9_000),
+            Op::SaveCheckpoint(2),
+            batch(5, 20),
+            Op::Reopen,
+            batch(6, 20),
+        ];
+        let (call, kind) = (FaultCall::Write, FaultKind::ShortWrite(28));
+        Self {
+            seed,
+            ops,
+            disk: SimDisk::new(seed),
+            how: options(),
+            weak: false,
+            fault: Some(Fault::once(call, nth, kind)),
+            thorough: false,
+        }
     }
 
     /// The disk to run on, and the record to begin with.
