@@ -129,7 +129,7 @@ pub fn explore(budget: u64, seed: u64) -> Result<Counts, Box<Finding>> {
         while !shared.is_over() {
             let plan = Plan::new(next.fetch_add(1, Ordering::Relaxed));
             let steps = (0..plan.ops.len()).collect();
-            match Walk::new(&plan, steps, &shared, u64::MAX).explore() {
+            match Walk::new(&plan, steps, &shared, plan.limit()).explore() {
                 Ok(counts) => sum.lock().unwrap().add(&counts),
                 Err(finding) => {
                     shared.stop.store(true, Ordering::Relaxed);
@@ -156,7 +156,7 @@ pub fn repeat(line: &str) -> Result<(), Broken> {
     walk::again(&Plan::new(case.seed), &case)
 }
 
-/// The same clause broken by fewer steps, and by a crash that leaves more.
+/// The same clause broken by fewer steps and no more crashes, and by one that leaves more.
 fn shrink(mut finding: Box<Finding>) -> Box<Finding> {
     let plan = Plan::new(finding.case.seed);
     let after = finding.after;
@@ -166,7 +166,12 @@ fn shrink(mut finding: Box<Finding>) -> Box<Finding> {
         fewer.remove(at);
         let shared = Shared::new(20_000);
         match Walk::new(&plan, fewer, &shared, 20_000).explore() {
-            Err(smaller) if smaller.broken.clause == finding.broken.clause => finding = smaller,
+            Err(smaller)
+                if smaller.broken.clause == finding.broken.clause
+                    && smaller.case.crashes.len() <= finding.case.crashes.len() =>
+            {
+                finding = smaller;
+            }
             _ => at += 1,
         }
     }
