@@ -31,6 +31,7 @@ mod recovery;
 mod rig;
 mod subscriptions;
 mod support;
+mod sweeps;
 mod syncs;
 mod tables;
 mod typed;
