@@ -87,7 +87,7 @@ struct Bounds {
     #[arg(long, env = "FACTLOG_SEED", default_value_t = 1)]
     seed: u64,
     /// Kills at system calls; a twentieth as many at random instants
-    #[arg(long, env = "FACTLOG_KILLS", default_value_t = 1000)]
+    #[arg(long, env = "FACTLOG_KILLS", default_value_t = 1400)]
     kills: u64,
     /// Calls that fail; half as many full disks, a sixth as many lies
     #[arg(long, env = "FACTLOG_FAULTS", default_value_t = 200)]
