@@ -14,6 +14,7 @@
 mod append;
 mod basics;
 mod calls;
+mod classes;
 mod crash;
 mod damage;
 mod explore;
