@@ -24,6 +24,8 @@ mod heads;
 mod hostile;
 mod model;
 mod parts;
+#[cfg(factlog_planted)]
+mod planted;
 mod races;
 mod reads;
 mod recovery;
