@@ -316,7 +316,7 @@ impl Tail {
             self.durable = self.written.number - 1;
             let _ = self.mark_live();
         }
-        let other = planted!(AnotherFileSynced).then(|| self.live.handle());
+        let other = planted!(AnotherFileSynced).then(|| self.live.idle_handle());
         let mut synced = other.as_ref().unwrap_or(&self.file).sync();
         if planted!(FailedSyncRetried) && synced.is_err() {
             synced = self.file.sync();
