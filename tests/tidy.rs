@@ -11,6 +11,8 @@ mod code;
 mod papers;
 #[path = "tidy/planted.rs"]
 mod planted;
+#[path = "tidy/proof.rs"]
+mod proof;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -86,6 +88,8 @@ impl Tree {
         faults.extend(self.sources.values().filter_map(|s| self.reachable(s)));
         faults.extend(self.links());
         faults.extend(self.papers());
+        faults.extend(self.classes());
+        faults.extend(self.bugs());
         faults
     }
 }

@@ -97,6 +97,7 @@ impl Engine {
         let mut tail = self.tail.lock();
         let sound = self.is_poisoned().is_none();
         let due = tail.as_mut().filter(|tail| sound && tail.has_unsynced());
+        let due = due.filter(|_| !planted!(IntervalForgotten));
         let Some(tail) = due else { return };
         match tail.sync() {
             Ok(()) => {
@@ -143,6 +144,9 @@ impl Engine {
             _ => Ok(()),
         };
         drop(lead);
+        if planted!(LockGivenBackEarly) {
+            self.release();
+        }
         self.watch.end();
         self.hand(Job::Stop);
         outcome
@@ -253,6 +257,7 @@ impl Keeper<'_> {
     fn judge(&self, outcome: Result<()>) {
         if let Err(error) = outcome
             && error.kind() != ErrorKind::DiskFull
+            && !planted!(KeeperFailureIgnored)
         {
             self.engine.poison(&error);
         }

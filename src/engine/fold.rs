@@ -64,7 +64,7 @@ pub(crate) fn fold_segment(
                 };
                 let offset = folded.walker.offset;
                 folded.break_at(info, offset, what, limit)?;
-                folded.go_on(source, info, limit)?;
+                folded.go_on(source, info, (limit, bad))?;
             }
         }
     }
@@ -136,12 +136,13 @@ impl Folded {
         Ok(())
     }
 
-    /// Behind a bad frame: takes in what still checks of it, and goes on at the next frame.
+    /// Behind a bad frame: takes in what still checks of it, and goes on at the next frame. Of a
+    /// frame that checks and belongs elsewhere nothing is taken: it is another history's.
     fn go_on(
         &mut self,
         source: &mut dyn Source,
         info: &SegmentInfo,
-        limit: FoldLimit,
+        (limit, bad): (FoldLimit, Bad),
     ) -> Result<()> {
         let unread = |error| Error::io(format!("cannot read {}", info.name()), error);
         let at = self.walker.offset;
@@ -151,7 +152,9 @@ impl Folded {
             let length =
                 usize::try_from(u64::from(header.length).min(limit.offset - at)).unwrap_or(0);
             let bytes = source.bytes(at, length).map_err(unread)?;
-            self.salvage(bytes, at, info.seed, limit);
+            if bad != Bad::Misplaced {
+                self.salvage(bytes, at, info.seed, limit);
+            }
             from = at + u64::from(header.length);
         }
         let range = from..limit.offset;

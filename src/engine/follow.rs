@@ -144,7 +144,10 @@ impl Follower {
             let offset = live.map_or(seen, |mark| mark.end.max(seen));
             FoldLimit { offset, next_position: next, tolerant: true }
         } else {
-            let place = end.walk.certified_end(end.certified);
+            let place = match planted!(FollowerBeyondDurable) {
+                true => end.walk.good,
+                false => end.walk.certified_end(end.certified),
+            };
             let next_position = place.expected.position;
             FoldLimit { offset: place.offset, next_position, tolerant: false }
         };

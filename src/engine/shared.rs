@@ -105,8 +105,8 @@ impl Engine {
             return Err(Error::invalid("the store was opened read-only"));
         }
         match &*self.poison.lock() {
-            Some(cause) => Err(poisoned(cause)),
-            None => Ok(()),
+            Some(cause) if !planted!(PoisonForgotten) => Err(poisoned(cause)),
+            _ => Ok(()),
         }
     }
 
@@ -227,7 +227,8 @@ impl Engine {
     pub(crate) fn save_checkpoint(&self, name: &str, to: Position, reset: bool) -> Result<()> {
         self.refuse_writing()?;
         check_name(name)?;
-        let synced = self.watch.level(Mark::Synced);
+        let mark = if planted!(CheckpointBeforeEvents) { Mark::Visible } else { Mark::Synced };
+        let synced = self.watch.level(mark);
         if to > synced {
             return Err(Error::invalid(format!(
                 "checkpoint {name:?} cannot be at position {to}: the log ends at {synced}"
@@ -282,7 +283,8 @@ impl Engine {
             ))
             .at(position));
         }
-        if position > Position::START && self.id_at(position)? != checkpoint.id {
+        let here = || self.id_at(position).map(|id| id == checkpoint.id);
+        if position > Position::START && !planted!(HistoryNotCompared) && !here()? {
             return Err(Error::invalid(format!(
                 "checkpoint {name:?} was saved in another history: \
                  the event at position {position} is a different one"
@@ -303,7 +305,8 @@ impl Engine {
         let view = self.view()?;
         let Some(position) = view.position_of(stream, snapshot.version) else { return Ok(None) };
         let id = view.with_event(position, |event| event.id())?;
-        Ok((id == Some(snapshot.id)).then_some(snapshot))
+        let same = id == Some(snapshot.id) || planted!(SnapshotNotChecked);
+        Ok(same.then_some(snapshot))
     }
 
     pub(crate) fn save_snapshot(&self, stream: &str, name: &str, mut s: Snapshot) -> Result<()> {

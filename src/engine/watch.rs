@@ -83,7 +83,10 @@ impl Watch {
         }
         let wakers = {
             let mut waiting = self.waiting.lock();
-            self.moved.notify_all();
+            match planted!(OneWaiterWoken) {
+                true => drop(self.moved.notify_one()),
+                false => drop(self.moved.notify_all()),
+            }
             let before = waiting.signals.len();
             waiting.signals.retain(|signal| {
                 !matches!(signal.try_send(()), Err(TrySendError::Disconnected(())))
@@ -145,7 +148,8 @@ impl Watch {
     pub(crate) fn wake_past(&self, seen: Position, mark: Mark, waker: &Waker) -> bool {
         self.interested.fetch_add(1, Ordering::SeqCst);
         let mut waiting = self.waiting.lock();
-        if self.level(mark) > seen || self.ended() {
+        let passed = self.level(mark) > seen && !planted!(WakeUpLost);
+        if passed || self.ended() {
             drop(waiting);
             self.interested.fetch_sub(1, Ordering::SeqCst);
             return true;

@@ -14,6 +14,7 @@
 mod append;
 mod basics;
 mod calls;
+mod classes;
 mod crash;
 mod damage;
 mod decide;
@@ -25,6 +26,8 @@ mod hostile;
 mod inside;
 mod model;
 mod parts;
+#[cfg(factlog_planted)]
+mod planted;
 mod races;
 mod reads;
 mod recovery;
