@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::task::{Poll, Waker};
 
 use super::batch::{Appended, Batch};
+use super::watch::wake_each;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::types::{Error, ErrorKind, Limits, Result};
 
@@ -30,17 +31,17 @@ struct SlotState {
 
 impl Slot {
     pub(crate) fn answer(&self, outcome: Result<Appended>) {
-        let waker = {
-            let mut state = self.state.lock();
-            state.outcome = Some(outcome);
-            if state.waited {
-                self.changed.notify_all();
-            }
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+        wake_each(self.settle(outcome));
+    }
+
+    /// Answers, but leaves it to the caller to wake the task that polls.
+    pub(crate) fn settle(&self, outcome: Result<Appended>) -> Option<Waker> {
+        let mut state = self.state.lock();
+        state.outcome = Some(outcome);
+        if state.waited {
+            self.changed.notify_all();
         }
+        state.waker.take()
     }
 
     pub(crate) fn outcome(&self) -> Option<Result<Appended>> {

@@ -5,6 +5,7 @@
 //! sleeps; the publisher raises the level and then looks whether anybody announced himself, so one
 //! of the two sees the other.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -50,6 +51,14 @@ pub(crate) enum Woken {
     Ended,
 }
 
+/// Wakes tasks. Wakers are the callers' code: one that panics takes neither the others' turn nor
+/// the thread that happens to run it.
+pub(crate) fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
+}
+
 impl Watch {
     pub(crate) fn level(&self, mark: Mark) -> Position {
         let level = match mark {
@@ -93,7 +102,7 @@ impl Watch {
             self.interested.fetch_sub(gone as u64, Ordering::SeqCst);
             wakers
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake_each(wakers);
     }
 
     /// Waits until the mark is past `seen`, at most for `timeout`.
