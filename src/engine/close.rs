@@ -5,8 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-
 use super::commit::Lead;
 use super::keeper::Job;
 use super::segment::Segment;
@@ -15,7 +13,7 @@ use super::sidecars::{Opening, binding};
 use crate::clock::monotonic;
 use crate::disk::Access;
 use crate::log::{CommitFailure, LogEnd};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, Receiver, RecvTimeoutError};
 use crate::types::{Durability, Error, ErrorKind, Position, Result};
 
 /// The live file is synced when nothing was committed for so long.
