@@ -14,6 +14,7 @@ use super::shared::Engine;
 use super::sidecars::begun;
 use super::staged::{Accepted, CheckpointWrite, Staged};
 use super::tell;
+use super::watch::wake_each;
 use crate::format::{CheckpointRecord, segment_seed};
 use crate::index::CheckpointEntry;
 use crate::log::{BatchBytes, CommitFailure, LogEnd, Tail};
@@ -80,9 +81,9 @@ impl<'a> Lead<'a> {
         drop(tail);
         self.taken.clear();
         drop(self);
-        for (slot, outcome) in answers {
-            slot.answer(outcome);
-        }
+        // First everybody has his answer: a waker may take its time.
+        let settled = answers.into_iter().filter_map(|(slot, outcome)| slot.settle(outcome));
+        wake_each(settled.collect::<Vec<_>>());
     }
 }
 

@@ -3,7 +3,6 @@
 //! Knows: the parts and the two ways it can end: closed or poisoned. Does not know: how batches are
 //! committed (`commit.rs`).
 
-use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use super::catalog::{Catalog, View};
@@ -19,7 +18,7 @@ use crate::clock::Clock;
 use crate::disk::{Disk, DiskLock};
 use crate::format::{FileName, Purpose};
 use crate::log::{KeyedFile, Tail, damage_error};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock, Sender};
 use crate::types::{
     Damage, Error, ErrorKind, IdScope, NAME_MAX, OpenReport, Position, Result, Settings, Timestamp,
 };

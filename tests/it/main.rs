@@ -32,6 +32,7 @@ mod races;
 mod reads;
 mod recovery;
 mod rig;
+mod stress;
 mod subscriptions;
 mod support;
 mod sweeps;
