@@ -1,6 +1,8 @@
 //! Layer 7.9: the verbs.
 
 mod append;
+#[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
+mod claims;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
@@ -17,6 +19,8 @@ mod verify;
 #[cfg(feature = "model")]
 pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, inside};
 pub use append::{BatchBuilder, Ticket};
+#[cfg(feature = "model")]
+pub(crate) use claims::Claim;
 #[cfg(feature = "model")]
 pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};

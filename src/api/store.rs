@@ -33,11 +33,12 @@ use crate::types::{
 /// # Ok::<(), factlog::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Handle>);
+pub struct Store(pub(super) Arc<Handle>);
 
 #[derive(Debug)]
 pub(super) struct Handle {
     engine: Arc<Engine>,
+    pub(super) claims: super::claims::Claims,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -66,12 +67,8 @@ impl Drop for Handle {
 
 impl Store {
     pub(super) fn of(engine: Arc<Engine>, threads: Vec<JoinHandle<()>>) -> Self {
-        Self(Arc::new(Handle { engine, threads: Mutex::new(threads) }))
-    }
-
-    #[cfg(feature = "model")]
-    pub(super) fn handle(&self) -> &Arc<Handle> {
-        &self.0
+        let (threads, claims) = (Mutex::new(threads), Arc::default());
+        Self(Arc::new(Handle { engine, claims, threads }))
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {

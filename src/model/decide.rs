@@ -327,7 +327,7 @@ fn may_decide_again(error: &Error, once: bool) -> bool {
 }
 
 /// All events in their order, whichever streams they go to.
-pub(super) fn append_all(
+pub(crate) fn append_all(
     mut batch: BatchBuilder<'_>,
     events: Vec<(StreamName, NewEvent)>,
 ) -> BatchBuilder<'_> {

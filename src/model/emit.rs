@@ -70,7 +70,7 @@ impl Emit {
     }
 
     /// The event and its stream: the one it was placed in, else `home`, else its own.
-    pub(super) fn place(
+    pub(crate) fn place(
         self,
         home: Option<&StreamName>,
         metadata: &Metadata,

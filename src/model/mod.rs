@@ -23,6 +23,7 @@ pub use cache::{Cached, ModelCache};
 #[cfg(feature = "bincode")]
 pub use codec::Bincode;
 pub use codec::{Codec, Json};
+pub(crate) use decide::append_all;
 pub use decide::{DecideError, Decided, Decider};
 pub use doctor::{Diagnosis, Doctor, Prognosis, StoredType};
 pub use emit::{Emit, Emits};

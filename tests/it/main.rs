@@ -15,6 +15,7 @@ mod append;
 mod basics;
 mod calls;
 mod classes;
+mod consumers;
 mod crash;
 mod damage;
 mod decide;
@@ -28,6 +29,7 @@ mod model;
 mod parts;
 #[cfg(factlog_planted)]
 mod planted;
+mod projections;
 mod races;
 mod reads;
 mod recovery;
