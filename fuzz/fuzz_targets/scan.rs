@@ -1,4 +1,4 @@
-//! Any bytes through the one frame walker: no panic, no endless loop, no frame that does not check.
+//! Any bytes as frames: no panic, no endless loop, no frame that does not check.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| factlog::fuzzing::scan(bytes));

@@ -247,8 +247,8 @@ impl<'a> BatchBuilder<'a> {
     ///
     /// # Errors
     /// `Conflict`, `AlreadyExists`, `Deleted`, `IdConflict`, `DuplicateIdInBatch`, `Invalid`,
-    /// `DiskFull`: nothing was written. `InDoubt`: open again and retry with the same ids.
-    /// `Poisoned`, `Closed`.
+    /// `DiskFull`, `Damaged`, `Io` (what the batch is judged by could not be read): nothing was
+    /// written. `InDoubt`: open again and retry with the same ids. `Poisoned`, `Closed`.
     pub fn commit(self) -> Result<Appended> {
         let (engine, batch) = self.finish()?;
         let slot = engine.queue.push(batch, || commit_inline(engine))?;

@@ -451,7 +451,7 @@ impl Store {
             let catalog = engine.catalog.read();
             stats.events = catalog.last.get();
             stats.streams = catalog.heads.len().into();
-            stats.segments = catalog.segments.len() as u64;
+            stats.segments = catalog.segment_count() as u64;
             stats.heads_memory_bytes = catalog.heads.memory_bytes() as u64;
             let segments: usize = catalog.segments.iter().map(|s| s.memory_bytes()).sum();
             stats.index_memory_bytes = stats.heads_memory_bytes + segments as u64;

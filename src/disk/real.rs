@@ -95,7 +95,7 @@ impl Disk for RealDisk {
         }
         let mut lock = RealLock { key, file: None, owner: std::process::id() };
         let handle = directory.open_or_create(name)?;
-        match handle.file().try_lock() {
+        match try_lock(handle.file()) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
@@ -123,6 +123,16 @@ fn make_durably(path: &Path) -> io::Result<()> {
     match made {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => os::Directory::open(path)?.sync_parent(),
+    }
+}
+
+/// Tries until it is not interrupted, which a file system over a network may be.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 

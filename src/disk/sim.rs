@@ -6,13 +6,14 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::api::{Access, Disk, DiskFile, DiskLock, check_name, read_only};
 use super::image::end_of;
 use super::map::Mapped;
-use super::sim_fault::{Fault, FaultCall, Remains};
+use super::sim_fault::{Fault, FaultCall, Remains, input_output};
 use super::sim_inode::Inode;
 use super::sim_state::State;
 
@@ -97,7 +98,8 @@ impl SimDisk {
 
     /// What a power cut leaves if exactly those pending effects have happened whose bits are set in
     /// `subset`, a number below [`crash_states`](Self::crash_states). Changes of names come first,
-    /// then the files in order of creation. Nothing is damaged.
+    /// then the files in order of creation. Nothing is damaged. Where there are more effects than
+    /// bits, the last bit stands for the rest, so that `u64::MAX` keeps everything.
     #[must_use]
     pub fn after_power_cut_exact(&self, subset: u64) -> Self {
         Self::of(self.0.lock().after_power_cut_exact(subset))
@@ -108,6 +110,47 @@ impl SimDisk {
     #[must_use]
     pub fn after_kill(&self) -> Self {
         Self::of(self.0.lock().after_kill())
+    }
+
+    /// Remembers the disk as it is before every operation from now on, for
+    /// [`rewind`](Self::rewind): one run then serves for crashes at all of its operations.
+    ///
+    /// ```
+    /// use factlog::disk::{Access, Disk, FaultCall, SimDisk};
+    /// let disk = SimDisk::new(1);
+    /// disk.create_root()?;
+    /// disk.keep_history();
+    /// let file = disk.open("a", Access::Create)?;
+    /// file.write_at(b"hello", 0)?;
+    /// assert_eq!(disk.operation(1), Some((FaultCall::Write, 5)));
+    /// let within = disk.rewind(1, 2).unwrap();
+    /// assert_eq!(within.read_file("a"), Some(b"he".to_vec()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn keep_history(&self) {
+        self.0.lock().keep_history();
+    }
+
+    /// What operation number `operation` was and how many bytes it was to write, if it happened
+    /// since [`keep_history`](Self::keep_history).
+    #[must_use]
+    pub fn operation(&self, operation: u64) -> Option<(FaultCall, u64)> {
+        self.0.lock().operation(operation)
+    }
+
+    /// What [`after_kill`](Self::after_kill) would have left just before that operation; of a write
+    /// the first `bytes` are in the cache already. At [`operations`](Self::operations) it is what a
+    /// kill leaves now. `None` for operations that are not remembered.
+    #[must_use]
+    pub fn rewind(&self, operation: u64, bytes: u64) -> Option<Self> {
+        self.0.lock().rewind(operation, bytes).map(Self::of)
+    }
+
+    /// A number for names, sizes and bytes as reads see them: different for different disks, but
+    /// for a chance of one in 2^64. What is pending and what is locked does not count.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.0.lock().fingerprint()
     }
 
     /// The same disk once more, with faults and counts, but unlocked.
@@ -127,6 +170,12 @@ impl SimDisk {
     /// Adds a failure to come.
     pub fn inject(&self, fault: Fault) {
         self.0.lock().faults.push(fault);
+    }
+
+    /// How many failures are still to come; sticky ones come for ever.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.0.lock().faults.len()
     }
 
     /// Takes back all failures to come.
@@ -215,8 +264,9 @@ impl Disk for SimDisk {
             Access::Create => self.create(name)?,
             Access::Read | Access::Write => self.open_existing(name)?,
         };
+        let told = AtomicU64::new(self.0.lock().file(number).told());
         let disk = self.clone();
-        Ok(Arc::new(SimFile { disk, number, writable: access != Access::Read }))
+        Ok(Arc::new(SimFile { disk, number, writable: access != Access::Read, told }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -285,6 +335,8 @@ struct SimFile {
     disk: SimDisk,
     number: u64,
     writable: bool,
+    /// How many failures of the file this opening has reported, or was not open for.
+    told: AtomicU64,
 }
 
 impl SimFile {
@@ -324,12 +376,22 @@ impl DiskFile for SimFile {
         }
         let mut state = self.disk.0.lock();
         let begun = state.begin(FaultCall::Write);
+        if begun.is_ok() {
+            state.remember_write(self.number, offset, bytes);
+        }
+        let lost = matches!(&begun, Err(stop) if stop.remains == Remains::LostWrite);
         let length = match &begun {
+            _ if lost => bytes.len(),
             Ok(()) => bytes.len(),
             Err(stop) if stop.remains == Remains::Prefix => state.torn_length(bytes.len()),
             Err(_) => 0,
         };
-        state.file(self.number).write(offset, bytes.get(..length).unwrap_or_default());
+        let inode = state.file(self.number);
+        inode.write(offset, bytes.get(..length).unwrap_or_default());
+        if lost {
+            inode.fail_writeback();
+            return Ok(());
+        }
         Ok(begun?)
     }
 
@@ -346,6 +408,12 @@ impl DiskFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         let begun = state.begin(FaultCall::Sync);
+        if begun.is_ok()
+            && let Some(all) = state.file(self.number).tell(self.told.load(Ordering::Relaxed))
+        {
+            self.told.store(all, Ordering::Relaxed);
+            return Err(input_output());
+        }
         match &begun {
             Ok(()) => state.file(self.number).sync(),
             Err(stop) if stop.remains == Remains::DroppedPages => {

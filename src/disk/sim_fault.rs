@@ -55,6 +55,11 @@ pub enum FaultKind {
     /// reads show it, and later syncs answer success. Linux does this. For other calls like
     /// `Os(5)`.
     FailedSyncDropsPages,
+    /// A `Write` succeeds, but then the system fails to write out what is pending of the file, as
+    /// it may at any time: none of it will ever be durable, though reads show it. Every file open
+    /// now reports `EIO` at its next sync, once; so one of two syncs that share an open file
+    /// answers success. Linux does this. For other calls like `Os(5)`.
+    FailedWriteback,
 }
 
 impl Fault {
@@ -82,6 +87,10 @@ impl FaultCall {
     }
 }
 
+pub(super) fn input_output() -> io::Error {
+    io::Error::from_raw_os_error(INPUT_OUTPUT)
+}
+
 /// Why a call fails, and what it does all the same.
 #[derive(Debug)]
 pub(super) struct Stop {
@@ -96,6 +105,8 @@ pub(super) enum Remains {
     Prefix,
     /// The opposite of a sync: what is pending never becomes durable.
     DroppedPages,
+    /// All of a write, which never becomes durable.
+    LostWrite,
 }
 
 impl From<FaultKind> for Stop {
@@ -104,9 +115,8 @@ impl From<FaultKind> for Stop {
             FaultKind::Error(kind) => (kind.into(), Remains::Nothing),
             FaultKind::Os(code) => (io::Error::from_raw_os_error(code), Remains::Nothing),
             FaultKind::ShortWrite(code) => (io::Error::from_raw_os_error(code), Remains::Prefix),
-            FaultKind::FailedSyncDropsPages => {
-                (io::Error::from_raw_os_error(INPUT_OUTPUT), Remains::DroppedPages)
-            }
+            FaultKind::FailedSyncDropsPages => (input_output(), Remains::DroppedPages),
+            FaultKind::FailedWriteback => (input_output(), Remains::LostWrite),
         };
         Self { error, remains }
     }

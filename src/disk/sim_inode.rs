@@ -38,12 +38,15 @@ pub(super) struct Inode {
     /// What a power cut leaves if it takes every pending effect.
     durable: Image,
     pending: Vec<Effect>,
+    /// How often what was pending could not be written out, and how much of that was told.
+    failures: u64,
+    told: u64,
 }
 
 impl Inode {
     /// A file that has been on disk for long.
     pub(super) fn settled(image: Image) -> Self {
-        Self { cached: image.clone(), durable: image, pending: Vec::new() }
+        Self { cached: image.clone(), durable: image, ..Self::default() }
     }
 
     pub(super) fn cached(&self) -> &Image {
@@ -92,6 +95,23 @@ impl Inode {
     /// A sync that failed as on Linux: the cache looks clean, and the disk has nothing.
     pub(super) fn drop_pages(&mut self) {
         self.pending.clear();
+    }
+
+    /// Drops what is pending and lets syncs say so later.
+    pub(super) fn fail_writeback(&mut self) {
+        self.drop_pages();
+        self.failures += 1;
+    }
+
+    /// What a file opened now counts as told: a failure that nobody knows is told to it too.
+    pub(super) fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// The failures so far, if an open file that was told of so many has to report the rest.
+    pub(super) fn tell(&mut self, known: u64) -> Option<u64> {
+        self.told = self.failures;
+        (known < self.failures).then_some(self.failures)
     }
 
     /// Inverts one bit, in the cache and on disk.

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 
-use super::image::{Image, to_u64, to_usize};
+use super::image::{Image, mix, to_u64, to_usize};
 use super::sim_fault::{Fault, FaultCall, Remains, Stop, due};
 use super::sim_inode::Inode;
 use super::sim_names::{Names, Table};
@@ -28,6 +29,16 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) shared_sector_damage: bool,
     random: Random,
+    history: Option<Vec<Past>>,
+}
+
+/// An operation, and everything as it was just before.
+#[derive(Debug, Clone)]
+struct Past {
+    state: State,
+    call: FaultCall,
+    /// The file, offset and bytes of a write.
+    write: Option<(u64, u64, Arc<[u8]>)>,
 }
 
 impl State {
@@ -44,7 +55,64 @@ impl State {
             faults: Vec::new(),
             shared_sector_damage: false,
             random: Random::new(seed),
+            history: None,
         }
+    }
+
+    pub(super) fn keep_history(&mut self) {
+        self.history = Some(Vec::new());
+    }
+
+    fn remember(&mut self, call: FaultCall) {
+        // Taken out, so that no past holds the pasts before it.
+        if let Some(mut history) = self.history.take() {
+            history.push(Past { state: self.clone(), call, write: None });
+            self.history = Some(history);
+        }
+    }
+
+    /// Says of the operation that has just begun what it writes.
+    pub(super) fn remember_write(&mut self, file: u64, offset: u64, bytes: &[u8]) {
+        if let Some(past) = self.history.as_mut().and_then(|history| history.last_mut()) {
+            past.write = Some((file, offset, Arc::from(bytes)));
+        }
+    }
+
+    fn past(&self, operation: u64) -> Option<&Past> {
+        let history = self.history.as_deref()?;
+        let first = history.first()?.state.operations;
+        history.get(to_usize(operation.checked_sub(first)?))
+    }
+
+    /// What an operation is, and how many bytes it writes.
+    pub(super) fn operation(&self, operation: u64) -> Option<(FaultCall, u64)> {
+        let past = self.past(operation)?;
+        let length = past.write.as_ref().map_or(0, |(.., bytes)| bytes.len());
+        Some((past.call, to_u64(length)))
+    }
+
+    /// What a kill leaves before that operation, with so many bytes of its write.
+    pub(super) fn rewind(&self, operation: u64, bytes: u64) -> Option<Self> {
+        if operation == self.operations {
+            return Some(self.after_kill());
+        }
+        let past = self.past(operation)?;
+        let mut state = past.state.after_kill();
+        if let Some((file, offset, all)) = &past.write {
+            let part = all.get(..to_usize(bytes)).unwrap_or(all);
+            state.file(*file).write(*offset, part);
+        }
+        Some(state)
+    }
+
+    /// Of names, sizes and bytes as reads see them.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut sum = u64::from(self.exists);
+        for (name, file) in self.names.cached() {
+            sum = name.bytes().fold(mix(sum, to_u64(name.len())), |sum, b| mix(sum, b.into()));
+            sum = mix(sum, self.files.get(file).map_or(0, |inode| inode.cached().fingerprint()));
+        }
+        sum
     }
 
     /// Every call passes here before it does anything.
@@ -57,6 +125,7 @@ impl State {
                 self.crashed = true;
                 return Err(Stop { error: power_cut(), remains: Remains::Prefix });
             }
+            self.remember(call);
             self.operations += 1;
         }
         match due(&mut self.faults, call) {
@@ -119,7 +188,13 @@ impl State {
             crash_at: u64::MAX,
             crashed: false,
             faults: Vec::new(),
-            ..self.clone()
+            history: None,
+            exists: self.exists,
+            names: self.names.clone(),
+            files: self.files.clone(),
+            next_file: self.next_file,
+            shared_sector_damage: self.shared_sector_damage,
+            random: self.random.clone(),
         }
     }
 
@@ -141,7 +216,7 @@ impl State {
 
     /// The disk on which exactly those effects have happened whose bits are set.
     pub(super) fn after_power_cut_exact(&self, subset: u64) -> Self {
-        let mut bits = (0..u64::BITS).map(|bit| subset >> bit & 1 == 1);
+        let mut bits = (0..).map(|bit: u32| subset >> bit.min(u64::BITS - 1) & 1 == 1);
         let mut next = || bits.next().unwrap_or(false);
         let names = self.names.after(&mut next);
         self.rebuilt(names, subset, |inode| inode.after(|effect| next().then(|| effect.clone())))

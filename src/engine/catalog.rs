@@ -61,12 +61,23 @@ impl Catalog {
         Arc::make_mut(&mut self.segments).push(segment);
     }
 
-    /// Puts a segment in the place of the one with the same number.
+    /// Puts a segment in the place of the one, or the parts, with the same number.
     pub(crate) fn replace(&mut self, segment: Arc<Segment>) {
         let segments = Arc::make_mut(&mut self.segments);
-        if let Some(place) = segments.iter_mut().find(|known| known.number == segment.number) {
-            *place = segment;
+        let range = parts_of(segments, segment.number);
+        if !range.is_empty() {
+            segments.splice(range, [segment]);
         }
+    }
+
+    /// Whether the segment is there as several parts.
+    pub(crate) fn is_in_parts(&self, number: u64) -> bool {
+        parts_of(&self.segments, number).len() > 1
+    }
+
+    /// How many segments there are, however many parts they are in.
+    pub(crate) fn segment_count(&self) -> usize {
+        self.segments.chunk_by(|one, other| one.number == other.number).count()
     }
 
     /// Lets readers of the newest segment read up to `offset`.
@@ -100,6 +111,11 @@ impl Catalog {
     pub(crate) fn view(&self) -> View {
         View { segments: self.segments.clone(), last: self.last }
     }
+}
+
+fn parts_of(segments: &[Arc<Segment>], number: u64) -> std::ops::Range<usize> {
+    let from = segments.partition_point(|segment| segment.number < number);
+    from..segments.partition_point(|segment| segment.number <= number)
 }
 
 /// What one reader holds: segments with their indexes up to a watermark; it does not change.

@@ -9,14 +9,16 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::commit::Lead;
 use super::keeper::Job;
+use super::parts::{make_part, remove_parts};
 use super::segment::Segment;
 use super::shared::Engine;
 use super::sidecars::{Opening, binding};
 use crate::clock::monotonic;
 use crate::disk::Access;
-use crate::log::{CommitFailure, LogEnd};
+use crate::format::Head;
+use crate::log::{CommitFailure, LogEnd, Part, Tail, find_segment};
 use crate::sync::{Arc, Ordering};
-use crate::types::{Durability, Error, ErrorKind, Position, Result};
+use crate::types::{Durability, Error, ErrorKind, OpenReport, Position, Result};
 
 /// The live file is synced when nothing was committed for so long.
 const IDLE: Duration = Duration::from_millis(50);
@@ -37,11 +39,40 @@ impl Engine {
         if let Ok(file) = self.disk.open(&segment.name, Access::Write) {
             let _ = file.set_size(end.offset);
         }
-        if let Some(sealed) = opening.seal(segment, self.store, end) {
+        let in_parts = self.catalog.read().is_in_parts(segment.number);
+        let sealed = match in_parts {
+            true => self.seal_parts(&opening, segment.number, end),
+            false => opening.seal(segment, self.store, end),
+        };
+        if let Some(sealed) = sealed {
             let sealed = Arc::new(sealed);
             self.catalog.write().replace(sealed.clone());
             self.keep_heads(&sealed, end);
+            remove_parts(&*self.disk, segment.number + 1);
         }
+    }
+
+    /// The index of a segment that was indexed in parts, from the log.
+    fn seal_parts(&self, opening: &Opening<'_>, number: u64, end: LogEnd) -> Option<Segment> {
+        let head = Head::first(self.store, self.id_scope);
+        let info = find_segment(&*self.disk, &head, number).ok()??;
+        opening.sealed(&info, end, &mut OpenReport::default()).ok()
+    }
+
+    /// Hands a part of the segment that is written to be indexed, when it is long enough.
+    pub(crate) fn index_part(&self, tail: &mut Tail, least: u64) {
+        let Some(part) = tail.part(least) else { return };
+        match &self.jobs {
+            Some(_) if !self.closed.load(Ordering::Acquire) => {
+                self.hand(Job::Part(tail.head(), part));
+            }
+            _ => self.make_part(&tail.head(), &part),
+        }
+    }
+
+    fn make_part(&self, head: &Head, part: &Part) {
+        let _one_at_a_time = self.part_lock.lock();
+        let _ = make_part(&*self.disk, head, part);
     }
 
     /// After a sidecar: the heads up to its segment, when the sidecars since outweigh the file.
@@ -82,7 +113,7 @@ impl Engine {
     }
 
     fn sync_live(&self) {
-        let handle = self.tail.lock().as_ref().map(|tail| tail.live_handle());
+        let handle = self.tail.lock().as_ref().map(|tail| tail.idle_live_handle());
         if let Some(handle) = handle
             && let Err(error) = handle.sync()
         {
@@ -101,6 +132,8 @@ impl Engine {
         self.closed.store(true, Ordering::Release);
         let outcome = match self.tail.lock().take() {
             Some(mut tail) if self.poison.lock().is_none() => {
+                let least = tail.part_bytes() / 4;
+                self.index_part(&mut tail, least);
                 tail.close().map_err(|failure| match failure {
                     CommitFailure::Refused(error) | CommitFailure::Fatal(error) => error,
                 })
@@ -200,6 +233,7 @@ impl Keeper<'_> {
             Job::Spare(spares, number) => {
                 self.judge(spares.ensure(number, self.engine.clock.now()));
             }
+            Job::Part(head, part) => self.engine.make_part(&head, &part),
             Job::Seal(segment, end) => self.engine.make_sidecar(&segment, end),
             Job::Tend => {
                 let now = monotonic();

@@ -386,10 +386,7 @@ impl<'a> Round<'a> {
         // Sealing synced everything before it.
         let visible = Position::new(self.tail.written().position - 1);
         engine.publish(visible, Some(visible));
-        let told = self.tail.mark_live().and_then(|()| {
-            let synced = self.tail.live_handle().sync();
-            synced.map_err(|error| Error::io("cannot sync the live file", error))
-        });
+        let told = self.tail.mark_live().and_then(|()| self.tail.sync_live());
         told.map_err(CommitFailure::Fatal)?;
         tell::rolled(self.tail.segment(), end.next_position);
         self.tail.begin();
@@ -402,6 +399,8 @@ impl<'a> Round<'a> {
         if runway.is_short(self.tail.written().offset) {
             self.engine.hand(Job::Prepare(runway));
         }
+        let least = self.tail.part_bytes();
+        self.engine.index_part(self.tail, least);
         if self.tail.wants_spare() {
             self.engine.hand(Job::Spare(self.tail.spares(), self.tail.segment() + 1));
         }

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use super::segment::Segment;
-use crate::log::{LogEnd, Runway, Spares};
+use crate::format::Head;
+use crate::log::{LogEnd, Part, Runway, Spares};
 use crate::sync::Arc;
 
 /// A piece of work.
@@ -15,6 +16,8 @@ pub(crate) enum Job {
     Prepare(Arc<Runway>),
     /// Have the next segment ready.
     Spare(Arc<Spares>, u64),
+    /// Index a part of the segment that is written.
+    Part(Head, Part),
     /// Turn a sealed segment's index into a sidecar.
     Seal(Arc<Segment>, LogEnd),
     /// Something was committed after a time of rest: sync what is due later.

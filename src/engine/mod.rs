@@ -14,6 +14,7 @@ mod keeper;
 mod knowledge;
 mod known;
 mod open;
+mod parts;
 mod queue;
 mod saved;
 mod segment;
@@ -31,6 +32,8 @@ pub(crate) use decide::check_shape;
 pub(crate) use find::{Candidates, Wanted, candidates};
 pub(crate) use open::{open_follower, open_writer};
 pub(crate) use queue::Slot;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use saved::Checkpoint as SavedCheckpoint;
 pub use saved::Snapshot;
 pub(crate) use segment::{EventReader, Segment, segment_at};
 pub(crate) use shared::{Engine, check_name};

@@ -13,6 +13,7 @@ use super::commit::begin_segment;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
 use super::heads::{HeadsMark, read_heads, write_heads};
+use super::parts::{claims, remove_parts};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
 use super::sidecars::{FoundLater, Opening, binding};
@@ -54,24 +55,20 @@ pub(crate) fn open_writer(
         return Err(Error::new(ErrorKind::Locked, text));
     };
     let mut report = OpenReport::default();
-    let mut recovered = recover(&disk, &settings, began, &mut report)?;
+    let rebuild = settings.rebuild_index;
+    let claims = |info: &SegmentInfo| if rebuild { Vec::new() } else { claims(&*disk, info) };
+    let mut recovered = recover(&disk, &settings, began, &claims, &mut report)?;
     let Loaded { catalog, mark, later } = load(&disk, &settings, &recovered, &mut report)?;
     let last_stamp = recovered.tail.last_recorded_at();
     if began.saturating_add(CLOCK_BEHIND) < last_stamp {
         let hours = (last_stamp - began) / CLOCK_BEHIND;
         report.notes.push(format!("the clock is {hours} hours behind the newest event"));
     }
-    let told = recovered.tail.mark_live();
-    told.and_then(|()| {
-        let synced = recovered.tail.live_handle().sync();
-        synced.map_err(|error| Error::io("cannot sync the live file", error))
-    })?;
+    recovered.tail.mark_live()?;
+    recovered.tail.sync_live()?;
     report.segments = recovered.segments.len() as u64;
     report.events = catalog.last.get();
-    report.index = match settings.rebuild_index {
-        true => IndexOrigin::Log,
-        false => IndexOrigin::Sidecars,
-    };
+    report.index = if rebuild { IndexOrigin::Log } else { IndexOrigin::Sidecars };
     report.elapsed = Duration::from_micros(clock.now().saturating_sub(began));
     tell::opened(&place, &report);
     let (sender, jobs) = unbounded();
@@ -147,6 +144,7 @@ pub(super) fn engine_of(
         lock: Mutex::new(None),
         checkpoints: Mutex::new(None),
         snapshots: Mutex::new(None),
+        part_lock: Mutex::default(),
         heads_mark: Mutex::default(),
     }
 }
@@ -204,7 +202,10 @@ fn load(
                     }
                 }
                 let limit = tail_limit(written.offset, written.position);
-                catalog.add(Arc::new(opening.tail(info, limit, report)?));
+                for part in opening.tail_in_parts(info, limit, report)? {
+                    catalog.add(Arc::new(part));
+                }
+                remove_parts(&**disk, info.number);
             }
         }
     }

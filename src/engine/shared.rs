@@ -62,6 +62,8 @@ pub(crate) struct Engine {
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub checkpoints: Mutex<Option<KeyedFile>>,
     pub snapshots: Mutex<Option<KeyedFile>>,
+    /// Held while the index of a part is written.
+    pub part_lock: Mutex<()>,
     /// Held while the heads file is written.
     pub(super) heads_mark: Mutex<HeadsMark>,
 }

@@ -10,8 +10,8 @@ use super::segment::{Segment, SegmentIndex, UncheckedSidecar};
 use crate::disk::{Access, Disk, Mapped};
 use crate::format::{FileName, Purpose, name_of};
 use crate::index::{Binding, Sidecar, TailIndex, encode};
-use crate::log::{LogEnd, SegmentInfo, replace_file};
-use crate::segment::{SegmentBytes, source_of};
+use crate::log::{AFTER_OPENING, LogEnd, SegmentInfo, replace_file};
+use crate::segment::{Place, SegmentBytes, source_of};
 use crate::sync::{Arc, AtomicU64, Mutex, RwLock};
 use crate::types::{Damage, Error, OpenReport, Position, Result, Settings, SidecarRebuilt};
 
@@ -132,17 +132,7 @@ impl Opening<'_> {
     }
 
     fn map_sidecar(&self, number: u64) -> Result<Mapped, String> {
-        let name = name_of(FileName::Sidecar(number));
-        let file = match self.disk.open(&name, Access::Read) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err("it is missing".into());
-            }
-            Err(error) => return Err(format!("it cannot be opened: {error}")),
-        };
-        let unread = |error| format!("it cannot be read: {error}");
-        let size = file.size().map_err(unread)?;
-        file.map(size).map_err(unread)
+        map_file(&**self.disk, &name_of(FileName::Sidecar(number)))
     }
 
     /// Writes the sidecar and answers from it; a disk without room for it is served from memory.
@@ -199,6 +189,20 @@ impl Opening<'_> {
         let index = SegmentIndex::Memory(RwLock::new(folded.index));
         Ok(segment_of(info, bytes, index, limit.offset))
     }
+}
+
+/// The bytes of an index file.
+pub(super) fn map_file(disk: &dyn Disk, name: &str) -> Result<Mapped, String> {
+    let file = match disk.open(name, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err("it is missing".into());
+        }
+        Err(error) => return Err(format!("it cannot be opened: {error}")),
+    };
+    let unread = |error| format!("it cannot be read: {error}");
+    let size = file.size().map_err(unread)?;
+    file.map(size).map_err(unread)
 }
 
 fn bytes_of(disk: &dyn Disk, name: &str, length: u64, map: bool) -> Result<SegmentBytes> {
@@ -260,10 +264,21 @@ fn segment_of(info: &SegmentInfo, bytes: SegmentBytes, index: SegmentIndex, end:
     }
 }
 
+/// What the index of a whole segment is made for.
 pub(super) fn binding(store: Uuid, number: u64, first_position: u64, end: LogEnd) -> Binding {
+    bind((store, number), (AFTER_OPENING, first_position), end)
+}
+
+/// What the index of a part of a segment is made for.
+pub(super) fn binding_between(store: Uuid, number: u64, from: Place, to: LogEnd) -> Binding {
+    bind((store, number), (from.offset, from.expected.position), to)
+}
+
+fn bind((store, number): (Uuid, u64), (start, first_position): (u64, u64), end: LogEnd) -> Binding {
     Binding {
         store,
         segment: number,
+        start_offset: start,
         end_offset: end.offset,
         end_frame: end.frame,
         chain: end.chain,

@@ -51,6 +51,20 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// Of a store without segments, before anything is written.
+    pub(crate) fn first(store: Uuid, id_scope: IdScope) -> Self {
+        Self {
+            store,
+            id_scope,
+            generation: 0,
+            epoch: 0,
+            first_segment: 1,
+            last_segment: 0,
+            durable: 0,
+            ancestors: Vec::new(),
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.put_u16(FORMAT_VERSION);

@@ -15,6 +15,8 @@ mod segment;
 
 pub(crate) use body::{decode_event, encode_event};
 pub(crate) use bytes::{Put, Take};
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use checksum::crc_from;
 pub(crate) use checksum::{crc, segment_seed};
 pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal};
 pub(crate) use frame::{

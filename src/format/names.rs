@@ -22,6 +22,8 @@ pub(crate) enum FileName {
     Segment(u64),
     /// The disposable index of a segment.
     Sidecar(u64),
+    /// The disposable index of a part of the newest segment: segment number, where the part begins.
+    Part(u64, u64),
     /// Torn bytes taken out of a segment: segment number, offset, writer epoch.
     SetAside(u64, u64, u32),
     /// A file being prepared: whatever it was to become, it is not that yet. Each purpose has its
@@ -39,9 +41,10 @@ pub(crate) enum Purpose {
     Snapshots,
     Recovery,
     Heads,
+    Part,
 }
 
-const PURPOSES: [(&str, Purpose); 7] = [
+const PURPOSES: [(&str, Purpose); 8] = [
     ("new-1.tmp", Purpose::Segment),
     ("new-2.tmp", Purpose::Head),
     ("new-3.tmp", Purpose::Sidecar),
@@ -49,6 +52,7 @@ const PURPOSES: [(&str, Purpose); 7] = [
     ("new-5.tmp", Purpose::Snapshots),
     ("new-6.tmp", Purpose::Recovery),
     ("new-7.tmp", Purpose::Heads),
+    ("new-8.tmp", Purpose::Part),
 ];
 
 /// The name of the file.
@@ -62,6 +66,7 @@ pub(crate) fn name_of(file: FileName) -> String {
         FileName::Heads => "heads".into(),
         FileName::Segment(number) => format!("{number:020}.seg"),
         FileName::Sidecar(number) => format!("{number:020}.idx"),
+        FileName::Part(number, start) => format!("{number:020}-{start:010}.idx"),
         FileName::SetAside(number, offset, epoch) => {
             format!("{number:020}-{offset:010}-{epoch:010}.torn")
         }
@@ -85,7 +90,10 @@ impl FileName {
             "heads" => Self::Heads,
             _ => match name.rsplit_once('.')? {
                 (number, "seg") => Self::Segment(number.parse().ok()?),
-                (number, "idx") => Self::Sidecar(number.parse().ok()?),
+                (place, "idx") => match place.split_once('-') {
+                    Some((number, start)) => Self::Part(number.parse().ok()?, start.parse().ok()?),
+                    None => Self::Sidecar(place.parse().ok()?),
+                },
                 (_, "tmp") => Self::Temporary(PURPOSES.iter().find(|(known, _)| *known == name)?.1),
                 (place, "torn") => {
                     let mut parts = place.splitn(3, '-');
@@ -117,6 +125,7 @@ mod tests {
             FileName::Heads,
             FileName::Segment(u64::MAX),
             FileName::Sidecar(7),
+            FileName::Part(7, 4240),
             FileName::SetAside(3, 4096, 9),
             FileName::Temporary(Purpose::Head),
             FileName::Temporary(Purpose::Heads),

@@ -11,14 +11,15 @@
 //!  16  store                    16   from here to `first position`: the end of the segment that it
 //!                                    was made for, as in a sidecar
 //!  32  segment                  u64
-//!  40  end offset               u64
-//!  48  end frame                u64
-//!  56  chain value              u32
-//!  60  events                   u32  of that segment
-//!  64  first position           u64
-//!  72  streams                  u64
-//!  80  checkpoints              u64
-//!  88  streams, each: version u64, last position u64, state u8 (0 live, 1 soft-deleted,
+//!  40  start offset             u64
+//!  48  end offset               u64
+//!  56  end frame                u64
+//!  64  chain value              u32
+//!  68  events                   u32  of that segment
+//!  72  first position           u64
+//!  80  streams                  u64
+//!  88  checkpoints              u64
+//!  96  streams, each: version u64, last position u64, state u8 (0 live, 1 soft-deleted,
 //!      2 tombstoned), name length u16, name
 //!      checkpoints, as in a sidecar: the newest carried by the log under each name
 //!      checksum                 u32  of all before
@@ -142,6 +143,7 @@ mod tests {
         Binding {
             store: Uuid::from_u128(7),
             segment: 3,
+            start_offset: 4240,
             end_offset: 9000,
             end_frame: 12,
             chain: 0xABCD,

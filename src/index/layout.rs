@@ -11,17 +11,18 @@
 //!  12  sections                 u32  13
 //!  16  store                    16   UUID of the segment's origin store
 //!  32  segment                  u64  from here to `first position`: what it was made for
-//!  40  end offset               u64
-//!  48  end frame                u64
-//!  56  chain value              u32
-//!  60  events                   u32
-//!  64  first position           u64
-//!  72  last recorded at         u64  microseconds since the Unix epoch; 0 without events
-//!  80  hash key                 2 x u64, see hash.rs
-//!  96  section table            13 x: length u64, checksum u32, zeros u32
-//! 304  zeros                    u32
-//! 308  checksum                 u32  of all before
-//! 312  the sections in this order, each filled up with zeros to a multiple of 8 that its checksum
+//!  40  start offset             u64  after the opening frame, or where a part begins
+//!  48  end offset               u64
+//!  56  end frame                u64
+//!  64  chain value              u32
+//!  68  events                   u32
+//!  72  first position           u64
+//!  80  last recorded at         u64  microseconds since the Unix epoch; 0 without events
+//!  88  hash key                 2 x u64, see hash.rs
+//! 104  section table            13 x: length u64, checksum u32, zeros u32
+//! 312  zeros                    u32
+//! 316  checksum                 u32  of all before
+//! 320  the sections in this order, each filled up with zeros to a multiple of 8 that its checksum
 //!      covers; nothing follows the last
 //!
 //! offsets           u32 per event: where its record begins; 0 = damaged
@@ -56,7 +57,7 @@ const MAGIC: &[u8; 8] = b"FACTIDX\0";
 /// 0 may still change; a sidecar of another version is doubtful and made again.
 const SIDECAR_VERSION: u16 = 0;
 pub(super) const SECTIONS: usize = 13;
-const HEADER_BYTES: usize = 312;
+const HEADER_BYTES: usize = 320;
 const ALIGN: usize = 8;
 /// Entries to a bucket are between half and all of this.
 const BUCKET: usize = 16;
@@ -86,6 +87,7 @@ pub(super) enum Section {
 pub(crate) struct Binding {
     pub store: Uuid,
     pub segment: u64,
+    pub start_offset: u64,
     pub end_offset: u64,
     pub end_frame: u64,
     pub chain: u32,
@@ -97,6 +99,7 @@ impl Binding {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.put(self.store.as_bytes());
         out.put_u64(self.segment);
+        out.put_u64(self.start_offset);
         out.put_u64(self.end_offset);
         out.put_u64(self.end_frame);
         out.put_u32(self.chain);
@@ -106,10 +109,20 @@ impl Binding {
 
     pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
         let store = take.uuid()?;
-        let (segment, end_offset, end_frame) = (take.u64()?, take.u64()?, take.u64()?);
+        let (segment, start_offset) = (take.u64()?, take.u64()?);
+        let (end_offset, end_frame) = (take.u64()?, take.u64()?);
         let (chain, events) = (take.u32()?, take.u32()?);
         let first_position = Position::new(take.u64()?);
-        Some(Self { store, segment, end_offset, end_frame, chain, first_position, events })
+        Some(Self {
+            store,
+            segment,
+            start_offset,
+            end_offset,
+            end_frame,
+            chain,
+            first_position,
+            events,
+        })
     }
 }
 

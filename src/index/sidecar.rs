@@ -38,6 +38,20 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
         Ok(sidecar)
     }
 
+    /// Opens with the header checked, for the log to say whether what it claims is so.
+    ///
+    /// # Errors
+    /// Why the sidecar is doubtful.
+    pub(crate) fn open_as_it_is(bytes: B) -> Result<Self, String> {
+        let (header, _) = Header::decode(&bytes)?;
+        Self::open_unchecked(bytes, &header.binding)
+    }
+
+    /// What it says it was made for.
+    pub(crate) fn binding(&self) -> &Binding {
+        &self.header.binding
+    }
+
     /// Opens with header and binding checked, in a time that does not grow with the file; until
     /// [`Self::check`] has succeeded, answers may be wrong.
     ///

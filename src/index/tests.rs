@@ -100,6 +100,7 @@ fn binding(events: u32) -> Binding {
     Binding {
         store: Uuid::from_u128(5),
         segment: 3,
+        start_offset: 4240,
         end_offset: 1 << 20,
         end_frame: 77,
         chain: 0xABCD,
@@ -228,9 +229,9 @@ proptest! {
 
 /// Makes every checksum hold again where the section table still makes sense.
 fn check_again(bytes: &mut [u8]) {
-    let mut start = 312_usize;
+    let mut start = 320_usize;
     for section in 0..SECTIONS {
-        let at = 96 + section * 16;
+        let at = 104 + section * 16;
         let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let end = usize::try_from(length)
             .ok()
@@ -241,9 +242,9 @@ fn check_again(bytes: &mut [u8]) {
         bytes[at + 8..at + 12].copy_from_slice(&sum);
         start = end;
     }
-    bytes[304..308].fill(0);
-    let sum = crc(&bytes[..308]).to_le_bytes();
-    bytes[308..312].copy_from_slice(&sum);
+    bytes[312..316].fill(0);
+    let sum = crc(&bytes[..316]).to_le_bytes();
+    bytes[316..320].copy_from_slice(&sum);
 }
 
 fn ask_everything(index: &dyn SegmentLookup) {
@@ -315,6 +316,7 @@ fn a_sidecar_of_other_bytes_is_doubtful() {
     let others = [
         Binding { store: Uuid::from_u128(6), ..mine },
         Binding { segment: 4, ..mine },
+        Binding { start_offset: 8, ..mine },
         Binding { end_offset: 8, ..mine },
         Binding { end_frame: 8, ..mine },
         Binding { chain: 8, ..mine },

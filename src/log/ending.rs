@@ -3,11 +3,14 @@
 //! Knows: what certifies frames beyond a bad one. Does not know: what is done about the verdict.
 
 use super::files::failed;
-use super::survey::{FIRST_FRAME, Survey};
+use super::survey::{Claim, FIRST_FRAME, Survey};
 use crate::disk::{Access, Disk, DiskFile};
-use crate::format::{Expected, FileName, FrameKind, Head, name_of, segment_seed};
+use crate::format::{
+    Expected, FRAME_HEADER_BYTES, FileName, FrameHeader, FrameKind, Head, Source, name_of,
+    segment_seed,
+};
 use crate::segment::{
-    EndFacts, EndVerdict, FileSource, SegmentBytes, TailWalk, WalkEnd, certificates_after,
+    EndFacts, EndVerdict, FileSource, Place, SegmentBytes, TailWalk, WalkEnd, certificates_after,
     judge_end, last_used_byte, source_of, walk_tail,
 };
 use crate::sync::Arc;
@@ -25,6 +28,39 @@ impl Survey {
         Ok(self.certified().max(claim))
     }
 
+    /// Lets the walk of the tail begin at the last of these ends, ascending as indexes of its parts
+    /// claim them, that the log confirms: the frame behind it follows it, and what is before it is
+    /// durable. Damage before it then shows when it is read, as in a sealed segment.
+    pub(crate) fn settle_tail(&mut self, file: &Arc<dyn DiskFile>, claims: &[Claim]) -> Result<()> {
+        let (certified, epoch_max) = (self.certified(), self.epoch);
+        let Some(tail) = self.segments.last_mut() else { return Ok(()) };
+        let mut source = FileSource::sparing(file.clone(), u64::MAX);
+        for claim in claims.iter().rev() {
+            let bytes = source.bytes(claim.offset, FRAME_HEADER_BYTES);
+            let bytes = bytes.map_err(failed("read", &tail.name()))?;
+            let Some(next) = FrameHeader::decode(bytes, tail.seed, claim.offset) else { continue };
+            let follows = next.number == claim.frame + 1
+                && next.chain == claim.chain
+                && next.first_position == claim.next_position
+                && (tail.opening.epoch..=epoch_max).contains(&next.epoch);
+            if follows && certified.max(next.durable) >= claim.frame {
+                tail.settled = Some(Place {
+                    offset: claim.offset,
+                    expected: Expected {
+                        number: next.number,
+                        position: next.first_position,
+                        chain: next.chain,
+                        epoch_min: tail.opening.epoch,
+                        epoch_max,
+                    },
+                    last_recorded_at: claim.last_recorded_at,
+                });
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Walks the tail and judges its end.
     pub(crate) fn judge_tail(&self, file: &Arc<dyn DiskFile>, disk: &dyn Disk) -> Result<TailEnd> {
         let Some(tail) = self.segments.last() else {
@@ -34,7 +70,7 @@ impl Survey {
         let unread = |error| Error::io(format!("cannot read {name}"), error);
         let bytes = SegmentBytes::File(file.clone());
         let mut source = source_of(&bytes, u64::MAX);
-        let mut start = tail.start;
+        let mut start = tail.settled.unwrap_or(tail.start);
         start.expected.epoch_max = self.epoch;
         let walk = walk_tail(&mut *source, tail.seed, start).map_err(unread)?;
         let mut certified = walk.certified.max(self.certified());

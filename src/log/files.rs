@@ -84,5 +84,8 @@ pub(crate) fn is_segment(name: &str) -> bool {
 
 /// Whether it is an index that can be deleted at any time.
 pub(crate) fn is_sidecar(name: &str) -> bool {
-    matches!(FileName::parse(name), Some(FileName::Sidecar(_) | FileName::Heads))
+    matches!(
+        FileName::parse(name),
+        Some(FileName::Sidecar(_) | FileName::Part(..) | FileName::Heads)
+    )
 }

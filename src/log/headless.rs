@@ -39,15 +39,10 @@ pub(super) fn head_of_segments(disk: &dyn Disk, numbers: &[u64]) -> Result<Optio
         epoch = epoch.max(newest_epoch(disk, header)?);
     }
     Ok(Some(Head {
-        store: newest.store,
-        id_scope: newest.id_scope,
-        generation: 0,
         // An epoch may have begun without leaving a frame.
         epoch: epoch.saturating_add(1),
-        first_segment: 1,
         last_segment: newest.number,
-        durable: 0,
-        ancestors: Vec::new(),
+        ..Head::first(newest.store, newest.id_scope)
     }))
 }
 

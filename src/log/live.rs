@@ -13,6 +13,9 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(crate) struct LiveFile {
     file: Arc<dyn DiskFile>,
+    /// The same file opened once more: a sync that may overlap another must not share its open
+    /// file, because an error is reported once per open file.
+    idle: Arc<dyn DiskFile>,
     sequence: u64,
 }
 
@@ -37,7 +40,8 @@ impl LiveFile {
             }
             other => other.map_err(failed("open", &name))?,
         };
-        Ok(Self { file, sequence: newest.map_or(0, |mark| mark.sequence) })
+        let idle = disk.open(&name, Access::Write).map_err(failed("open", &name))?;
+        Ok(Self { file, idle, sequence: newest.map_or(0, |mark| mark.sequence) })
     }
 
     /// Writes a mark; it is not synced.
@@ -49,8 +53,13 @@ impl LiveFile {
         Ok(())
     }
 
-    /// The file, for syncing it from another thread.
-    pub(crate) fn handle(&self) -> Arc<dyn DiskFile> {
-        self.file.clone()
+    /// Makes the marks durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync().map_err(failed("sync", &name_of(FileName::Live)))
+    }
+
+    /// For a sync at any time, beside whatever else is synced.
+    pub(crate) fn idle_handle(&self) -> Arc<dyn DiskFile> {
+        self.idle.clone()
     }
 }

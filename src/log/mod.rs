@@ -1,5 +1,6 @@
 //! Layer 4.9: many segment files as one log: what exists, recovery, the tail, verification.
 
+mod ahead;
 mod ending;
 mod files;
 mod head;
@@ -13,12 +14,15 @@ mod survey;
 mod tail;
 mod verify;
 
+pub(crate) use ahead::{Runway, Spares};
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
 pub(crate) use keyed::KeyedFile;
 pub(crate) use live::read_live;
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use stage::BatchBytes;
-pub(crate) use survey::{LogEnd, SegmentInfo, Survey, damage_error, find_segment, survey};
-pub(crate) use tail::{CommitFailure, Runway, Spares, Tail};
+pub(crate) use survey::{
+    AFTER_OPENING, Claim, LogEnd, SegmentInfo, Survey, damage_error, find_segment, survey,
+};
+pub(crate) use tail::{CommitFailure, Part, Tail};
 pub(crate) use verify::verify_log;
 pub use verify::{TornTail, VerifyReport};

@@ -11,7 +11,7 @@ use super::files::{create_temporary, failed, is_ours, put_in_place, replace_file
 use super::head::HeadFile;
 use super::live::LiveFile;
 use super::stage::{Cursor, Stage};
-use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
+use super::survey::{Claim, FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
 use super::tail::{COMMIT_BLOCK, Tail, TailStart};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
@@ -35,11 +35,13 @@ pub(crate) struct Recovered {
     pub tail: Tail,
 }
 
-/// Opens the log in `disk`, making it when there is none. The caller holds the lock.
+/// Opens the log in `disk`, making it when there is none. The caller holds the lock. `claims` tells
+/// what indexes of parts of the tail say, so that the walk may begin behind them.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     settings: &Settings,
     now: u64,
+    claims: &dyn Fn(&SegmentInfo) -> Vec<Claim>,
     report: &mut OpenReport,
 ) -> Result<Recovered> {
     let mut found = match survey(&**disk)? {
@@ -60,7 +62,7 @@ pub(crate) fn recover(
     let epoch = found.epoch.checked_add(1).ok_or_else(|| {
         Error::damaged(name_of(FileName::Head(0)), 40, "there is no writer epoch left")
     })?;
-    let recovering = Recovering { disk, settings, now, epoch };
+    let recovering = Recovering { disk, settings, now, epoch, claims };
     if found.segments.is_empty() {
         recovering.begin(found, report)
     } else {
@@ -76,16 +78,8 @@ fn create(disk: &dyn Disk, settings: &Settings) -> Result<()> {
         let text = format!("{place} holds {name:?} and no store: a store wants its own directory");
         return Err(Error::invalid(text));
     }
-    let head = Head {
-        store: Uuid::new_v4(),
-        id_scope: settings.id_scope,
-        generation: 1,
-        epoch: 0,
-        first_segment: 1,
-        last_segment: 0,
-        durable: 0,
-        ancestors: Vec::new(),
-    };
+    let first = Head::first(Uuid::new_v4(), settings.id_scope);
+    let head = Head { generation: 1, ..first };
     replace_file(disk, Purpose::Head, &name_of(FileName::Head(1)), &[&head.encode()])
 }
 
@@ -105,6 +99,7 @@ struct Recovering<'a> {
     settings: &'a Settings,
     now: u64,
     epoch: u32,
+    claims: &'a dyn Fn(&SegmentInfo) -> Vec<Claim>,
 }
 
 impl Recovering<'_> {
@@ -136,6 +131,7 @@ impl Recovering<'_> {
         // A writer that was killed may have left bytes that only the page cache holds.
         file.sync().map_err(failed("sync", &name))?;
         self.disk.sync_dir().map_err(failed("sync the directory of", &name))?;
+        found.settle_tail(&file, &(self.claims)(&tail))?;
         let end = found.judge_tail(&file, &**self.disk)?;
         report.verdict = end.row;
         report.clean = end.walk.last_kind == FrameKind::Closed && end.verdict == EndVerdict::Clean;
@@ -146,7 +142,7 @@ impl Recovering<'_> {
             )
             .in_file(name, end.walk.stop)),
             EndVerdict::Damaged => Err(damaged_end(&found, &end, tail.number)),
-            EndVerdict::Clean if !self.shares_block(&end) => self.continue_here(found, &tail, &end),
+            EndVerdict::Clean if !self.shares_block(&end) => self.continue_here(found, &end),
             EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Torn => {
                 if end.verdict == EndVerdict::Torn {
                     self.set_torn_aside(&found, &end, tail.number, report)?;
@@ -212,21 +208,35 @@ impl Recovering<'_> {
     }
 
     /// Everything is certified and nothing follows: write on in the same segment.
-    fn continue_here(&self, found: Survey, tail: &SegmentInfo, end: &TailEnd) -> Result<Recovered> {
+    fn continue_here(&self, found: Survey, end: &TailEnd) -> Result<Recovered> {
         let place = end.walk.good;
         let head = self.next_epoch(&found, place.expected.number - 1)?;
-        let live = LiveFile::open(&**self.disk, found.live.as_ref())?;
+        self.write_on(found, head, cursor_at(place), (place.last_recorded_at, end.sealed))
+    }
+
+    /// The last segment found is the tail; everything before `cursor` is durable.
+    fn write_on(
+        &self,
+        found: Survey,
+        head: Arc<HeadFile>,
+        cursor: Cursor,
+        (last_recorded_at, sealed): (u64, bool),
+    ) -> Result<Recovered> {
+        let Some(info) = found.segments.last() else {
+            return Err(Error::invalid("a log without segments cannot go on"));
+        };
         let tail = Tail::open(TailStart {
             disk: self.disk.clone(),
             head: head.clone(),
-            live,
-            number: tail.number,
-            cursor: cursor_at(place),
-            durable: place.expected.number - 1,
+            live: LiveFile::open(&**self.disk, found.live.as_ref())?,
+            number: info.number,
+            cursor,
+            indexed: cursor_at(info.settled.unwrap_or(info.start)),
+            durable: cursor.number - 1,
             epoch: self.epoch,
-            first_position: tail.first_position(),
-            last_recorded_at: place.last_recorded_at,
-            sealed: end.sealed,
+            first_position: info.first_position(),
+            last_recorded_at,
+            sealed,
             capacity: self.settings.segment_bytes,
             align: self.settings.align_commit,
         })?;
@@ -378,24 +388,8 @@ impl Recovering<'_> {
             let name = name_of(FileName::Segment(number));
             return Err(Error::damaged(name, FIRST_FRAME, "fresh segment does not read back"));
         };
-        let first_position = fresh.first_position();
         found.segments.push(fresh);
-        let live = LiveFile::open(&**self.disk, found.live.as_ref())?;
-        let tail = Tail::open(TailStart {
-            disk: self.disk.clone(),
-            head: head.clone(),
-            live,
-            number,
-            cursor: stage.cursor,
-            durable: stage.cursor.number - 1,
-            epoch: self.epoch,
-            first_position,
-            last_recorded_at,
-            sealed: false,
-            capacity: self.settings.segment_bytes,
-            align: self.settings.align_commit,
-        })?;
-        Ok(Recovered { store: head.get().store, segments: found.segments, tail })
+        self.write_on(found, head, stage.cursor, (last_recorded_at, false))
     }
 }
 

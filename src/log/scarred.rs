@@ -3,17 +3,14 @@
 //! Knows: what the frames behind it tell. Does not know: recovery; a writer refuses such a segment.
 
 use super::files::failed;
-use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey};
+use super::survey::{AFTER_OPENING, FIRST_FRAME, LogEnd, SegmentInfo, Survey};
 use crate::disk::{Access, Disk};
 use crate::format::{
-    BatchPart, Expected, FRAME_HEADER_BYTES, FileName, FrameHeader, FrameKind, Head, Opening,
-    Predecessor, RECORD_HEAD_BYTES, SegmentHeader, chain_after, name_of, segment_seed,
+    BatchPart, Expected, FileName, FrameHeader, FrameKind, Head, Opening, Predecessor,
+    SegmentHeader, chain_after, name_of, segment_seed,
 };
 use crate::segment::{FileSource, Place, certificates_after, later_header};
 use crate::types::{Damage, Result};
-
-/// An opening frame has one record with a body of 40 bytes.
-const SECOND_FRAME: u64 = FIRST_FRAME + (FRAME_HEADER_BYTES + RECORD_HEAD_BYTES + 40) as u64;
 
 impl Survey {
     /// Puts segments in line whose opening frame does not check although a frame behind it does
@@ -52,7 +49,7 @@ impl Survey {
         let before = at.checked_sub(1).and_then(|at| self.segments.get_mut(at));
         if let Some(before) = before
             && before.number + 1 == info.number
-            && info.start.offset == SECOND_FRAME
+            && info.start.offset == AFTER_OPENING
         {
             before.end = find_end(disk, before, &info)?;
         }
@@ -135,6 +132,7 @@ fn scarred(header: SegmentHeader, seed: u32, offset: u64, first: &FrameHeader) -
         opening,
         opened: Opening { predecessor, last_recorded_at: 0 },
         start: Place { offset, expected, last_recorded_at: 0 },
+        settled: None,
         end: None,
     }
 }

@@ -4,10 +4,11 @@
 //! is either written whole or forgotten.
 
 use crate::format::{
-    BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opening, RECORD_HEAD_BYTES, Record,
-    RecordKind, Seal, chain_after, decode_event, patch_header, patch_record, push_record,
+    BatchPart, Expected, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opening, RECORD_HEAD_BYTES,
+    Record, RecordKind, Seal, chain_after, decode_event, patch_header, patch_record, push_record,
     records_crc,
 };
+use crate::segment::Place;
 use crate::types::EventRef;
 
 /// A batch is split into frames of about this size, so that a reader of one frame needs little
@@ -21,6 +22,15 @@ pub(crate) struct Cursor {
     pub number: u64,
     pub position: u64,
     pub chain: u32,
+}
+
+impl Cursor {
+    /// The same place, for a walk to begin at.
+    pub(crate) fn place(&self) -> Place {
+        let (number, position, chain) = (self.number, self.position, self.chain);
+        let expected = Expected { number, position, chain, epoch_min: 0, epoch_max: u32::MAX };
+        Place { offset: self.offset, expected, last_recorded_at: 0 }
+    }
 }
 
 /// The encoded events of a batch, its decided versions, and its control record.

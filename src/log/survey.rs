@@ -9,8 +9,9 @@ use super::headless::head_of_segments;
 use super::live::read_live;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    Expected, FileName, Frame, FrameHeader, FrameKind, Head, LiveMark, Opening, RecordKind,
-    SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker, name_of, segment_seed,
+    Expected, FRAME_HEADER_BYTES, FileName, Frame, FrameHeader, FrameKind, Head, LiveMark, Opening,
+    RECORD_HEAD_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker, name_of,
+    segment_seed,
 };
 use crate::segment::{FileSource, Place, last_used_byte};
 use crate::sync::Arc;
@@ -18,6 +19,10 @@ use crate::types::{Damage, Error, ErrorKind, Position, Result};
 
 /// Where frames begin.
 pub(crate) const FIRST_FRAME: u64 = SEGMENT_HEADER_BYTES as u64;
+
+/// Where the frames behind the opening frame begin: it has one record with a body of 40 bytes.
+pub(crate) const AFTER_OPENING: u64 =
+    FIRST_FRAME + (FRAME_HEADER_BYTES + RECORD_HEAD_BYTES + 40) as u64;
 
 /// A segment whose header and opening frame check.
 #[derive(Debug, Clone)]
@@ -29,6 +34,9 @@ pub(crate) struct SegmentInfo {
     pub opened: Opening,
     /// The place after the opening frame.
     pub start: Place,
+    /// A later place, after which a walk of the tail may begin: the log confirms what an index
+    /// claims of everything before it.
+    pub settled: Option<Place>,
     /// Where the successor says it ends, and the chain value there; `None` for the tail.
     pub end: Option<LogEnd>,
 }
@@ -42,6 +50,16 @@ pub(crate) struct LogEnd {
     pub next_position: u64,
 }
 
+/// The end of a part of the tail, as an index claims it: no evidence until the log confirms it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub offset: u64,
+    pub frame: u64,
+    pub chain: u32,
+    pub next_position: u64,
+    pub last_recorded_at: u64,
+}
+
 impl SegmentInfo {
     pub(crate) fn name(&self) -> String {
         name_of(FileName::Segment(self.number))
@@ -49,6 +67,14 @@ impl SegmentInfo {
 
     pub(crate) fn first_position(&self) -> u64 {
         self.opening.first_position
+    }
+
+    /// The part of it that begins at `place`.
+    pub(crate) fn beginning_at(&self, place: Place) -> Self {
+        let mut part = self.clone();
+        part.start = place;
+        part.opening.first_position = place.expected.position;
+        part
     }
 }
 
@@ -265,7 +291,8 @@ fn look_at_opening(file: Arc<dyn DiskFile>, header: SegmentHeader, name: &str) -
     };
     let last_recorded_at = opened.last_recorded_at;
     let start = Place { offset: walker.offset, expected: walker.expected, last_recorded_at };
-    let info = SegmentInfo { number, seed, header, opening, opened, start, end: None };
+    let info =
+        SegmentInfo { number, seed, header, opening, opened, start, settled: None, end: None };
     Ok(Found::Opened(Box::new(info)))
 }
 

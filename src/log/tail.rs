@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::files::{failed, prepare_segment};
+use super::ahead::{Runway, Spares};
+use super::files::failed;
 use super::head::HeadFile;
 use super::live::LiveFile;
 use super::stage::{BatchBytes, Cursor, Stage, frame_overhead};
@@ -15,17 +16,17 @@ use super::survey::{FIRST_FRAME, LogEnd};
 use crate::clock::monotonic;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    FRAME_HEADER_BYTES, FileName, FrameKind, LiveMark, Opening, Predecessor, Seal, SegmentHeader,
-    name_of, segment_seed,
+    FRAME_HEADER_BYTES, FileName, FrameKind, Head, LiveMark, Opening, Predecessor, Seal, name_of,
+    segment_seed,
 };
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::segment::Place;
+use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, EventRef, IdScope, Result};
 
 /// Room kept at the end of a segment for its seal and for the mark of a close.
 const CLOSING_BYTES: u64 = 512;
-/// Space is prepared ahead in pieces between these sizes.
-const PREPARE_LEAST: u64 = 1 << 20;
-const PREPARE_MOST: u64 = 8 << 20;
+/// The longest stretch that an opening has to scan, but for what was written while it was indexed.
+const PART_MOST: u64 = 4 << 20;
 /// A commit block under `Options::align_commit`.
 pub(crate) const COMMIT_BLOCK: u64 = 4096;
 
@@ -38,127 +39,6 @@ pub(crate) enum CommitFailure {
     Fatal(Error),
 }
 
-/// Zero-written space ahead of the writer. A byte has one owner: below `ready` the writer, in the
-/// range being prepared the preparer, beyond that whoever takes it first under the lock.
-#[derive(Debug)]
-pub(crate) struct Runway {
-    name: String,
-    capacity: u64,
-    state: Mutex<RunwayState>,
-    landed: Condvar,
-}
-
-#[derive(Debug)]
-struct RunwayState {
-    ready: u64,
-    in_flight: bool,
-}
-
-impl Runway {
-    fn new(name: String, capacity: u64, ready: u64) -> Self {
-        let state = Mutex::new(RunwayState { ready, in_flight: false });
-        Self { name, capacity, state, landed: Condvar::new() }
-    }
-
-    /// Makes everything below `end` the writer's.
-    fn claim(&self, end: u64) {
-        let mut state = self.state.lock();
-        while state.in_flight && state.ready < end {
-            self.landed.wait(&mut state);
-        }
-        state.ready = state.ready.max(end);
-    }
-
-    /// Whether a writer at `offset` will soon need more.
-    pub(crate) fn is_short(&self, offset: u64) -> bool {
-        let state = self.state.lock();
-        !state.in_flight && state.ready < self.capacity && state.ready < offset + PREPARE_LEAST / 2
-    }
-
-    /// Zero-writes and syncs the next piece, through a file of its own: two syncs of one open file
-    /// would share one error report.
-    pub(crate) fn prepare(&self, disk: &dyn Disk) -> Result<()> {
-        let (from, size) = {
-            let mut state = self.state.lock();
-            if state.in_flight || state.ready >= self.capacity {
-                return Ok(());
-            }
-            state.in_flight = true;
-            let size = state.ready.clamp(PREPARE_LEAST, PREPARE_MOST);
-            (state.ready, size.min(self.capacity - state.ready))
-        };
-        let mut landing = Landing { runway: self, ready: None };
-        let done = self.write_zeros(disk, from, size);
-        landing.ready = done.is_ok().then_some(from + size);
-        done
-    }
-
-    fn write_zeros(&self, disk: &dyn Disk, from: u64, size: u64) -> Result<()> {
-        let file = disk.open(&self.name, Access::Write).map_err(failed("open", &self.name))?;
-        let piece = vec![0; usize::try_from(size.min(1 << 20)).unwrap_or(0)];
-        let mut at = from;
-        while at < from + size {
-            let rest = usize::try_from(from + size - at).unwrap_or(usize::MAX).min(piece.len());
-            let zeros = piece.get(..rest).unwrap_or_default();
-            file.write_at(zeros, at).map_err(failed("prepare space in", &self.name))?;
-            at += rest as u64;
-        }
-        file.sync().map_err(failed("sync prepared space in", &self.name))
-    }
-}
-
-/// Ends a preparation, also one that panics: the writer waits for it.
-struct Landing<'a> {
-    runway: &'a Runway,
-    ready: Option<u64>,
-}
-
-impl Drop for Landing<'_> {
-    fn drop(&mut self) {
-        let mut state = self.runway.state.lock();
-        state.in_flight = false;
-        if let Some(ready) = self.ready {
-            state.ready = state.ready.max(ready);
-        }
-        self.runway.landed.notify_all();
-    }
-}
-
-/// Prepares empty segments and lists them in the head, each once.
-#[derive(Debug)]
-pub(crate) struct Spares {
-    disk: Arc<dyn Disk>,
-    head: Arc<HeadFile>,
-    capacity: u64,
-    prepared: Mutex<u64>,
-}
-
-impl Spares {
-    pub(crate) fn new(disk: Arc<dyn Disk>, head: Arc<HeadFile>, capacity: u64, last: u64) -> Self {
-        Self { disk, head, capacity, prepared: Mutex::new(last) }
-    }
-
-    /// Makes sure that segment `number` exists, synced and listed.
-    pub(crate) fn ensure(&self, number: u64, now: u64) -> Result<()> {
-        let mut prepared = self.prepared.lock();
-        if *prepared >= number {
-            return Ok(());
-        }
-        let head = self.head.get();
-        let header = SegmentHeader {
-            store: head.store,
-            number,
-            id_scope: head.id_scope,
-            capacity: self.capacity,
-            created_at: now,
-        };
-        prepare_segment(&*self.disk, &header)?;
-        self.head.update(|head| head.last_segment = head.last_segment.max(number))?;
-        *prepared = number;
-        Ok(())
-    }
-}
-
 /// Everything needed to go on writing at the end of a recovered log.
 pub(crate) struct TailStart {
     pub disk: Arc<dyn Disk>,
@@ -166,6 +46,8 @@ pub(crate) struct TailStart {
     pub live: LiveFile,
     pub number: u64,
     pub cursor: Cursor,
+    /// Up to here there are indexes of parts.
+    pub indexed: Cursor,
     pub durable: u64,
     pub epoch: u32,
     pub first_position: u64,
@@ -174,6 +56,14 @@ pub(crate) struct TailStart {
     pub sealed: bool,
     pub capacity: u64,
     pub align: bool,
+}
+
+/// A stretch of the segment that is written, durable and between batches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub segment: u64,
+    pub from: Place,
+    pub to: LogEnd,
 }
 
 /// The end of the log, owned by whoever commits.
@@ -191,6 +81,8 @@ pub(crate) struct Tail {
     stage: Stage,
     /// What is written and was not taken back.
     written: Cursor,
+    /// Up to here there are indexes of parts, or will be.
+    indexed: Cursor,
     /// The last frame that is synced.
     durable: u64,
     /// When the oldest frame that is not synced was written.
@@ -226,6 +118,7 @@ impl Tail {
             live: start.live,
             file,
             written: start.cursor,
+            indexed: start.indexed,
             durable: start.durable,
             unsynced_since: None,
             epoch: start.epoch,
@@ -251,8 +144,14 @@ impl Tail {
         self.head.get().id_scope
     }
 
-    pub(crate) fn live_handle(&self) -> Arc<dyn DiskFile> {
-        self.live.handle()
+    /// Makes what [`mark_live`](Self::mark_live) said durable.
+    pub(crate) fn sync_live(&self) -> Result<()> {
+        self.live.sync()
+    }
+
+    /// The live file, for a sync when nobody commits.
+    pub(crate) fn idle_live_handle(&self) -> Arc<dyn DiskFile> {
+        self.live.idle_handle()
     }
 
     pub(crate) fn runway(&self) -> Arc<Runway> {
@@ -302,6 +201,35 @@ impl Tail {
         let wants = !self.spare_wanted && self.written.offset > self.capacity / 2;
         self.spare_wanted |= wants;
         wants
+    }
+
+    /// The part of the segment since the last one, when it has grown to at least so many bytes and
+    /// is durable; says so once.
+    pub(crate) fn part(&mut self, least: u64) -> Option<Part> {
+        let grown = self.written.offset - self.indexed.offset;
+        if grown < least || self.has_unsynced() || self.sealed {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.indexed, self.written);
+        Some(Part { segment: self.number, from: from.place(), to: self.end() })
+    }
+
+    /// How much of a segment is indexed as one part: little to scan when opening, and few parts.
+    pub(crate) fn part_bytes(&self) -> u64 {
+        (self.capacity / 4).min(PART_MOST)
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        self.head.get()
+    }
+
+    fn end(&self) -> LogEnd {
+        LogEnd {
+            offset: self.written.offset,
+            frame: self.written.number - 1,
+            chain: self.written.chain,
+            next_position: self.written.position,
+        }
     }
 
     /// Whether a batch with so many bytes of records goes into this segment after what is staged.
@@ -413,12 +341,7 @@ impl Tail {
             self.sync()?;
             self.sealed = true;
         }
-        let end = LogEnd {
-            offset: self.written.offset,
-            frame: self.written.number - 1,
-            chain: self.written.chain,
-            next_position: self.written.position,
-        };
+        let end = self.end();
         self.open_next(end).map_err(CommitFailure::Fatal)?;
         Ok(end)
     }
@@ -449,6 +372,7 @@ impl Tail {
         wrote.map_err(|failure| match failure {
             CommitFailure::Refused(error) | CommitFailure::Fatal(error) => error,
         })?;
+        self.indexed = self.written;
         self.begin();
         Ok(())
     }
@@ -469,7 +393,6 @@ impl Tail {
         cut.map_err(|e| CommitFailure::Fatal(Error::io("cannot give prepared space back", e)))?;
         self.sync()?;
         self.mark_live().map_err(CommitFailure::Fatal)?;
-        let synced = self.live.handle().sync();
-        synced.map_err(|e| CommitFailure::Fatal(Error::io("cannot sync the live file", e)))
+        self.sync_live().map_err(CommitFailure::Fatal)
     }
 }

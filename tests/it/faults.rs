@@ -6,7 +6,8 @@ use std::sync::Arc;
 use factlog::disk::{Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{Durability, ErrorKind, Expect, Position, Store};
 
-use crate::crash::{Record, append_more, check, run, script};
+use crate::crash::{append_more, check, run};
+use crate::explore::program::{Ending, Record, script};
 use crate::rig::{answers, event, open, options};
 
 const EIO: i32 = 5;
@@ -61,7 +62,9 @@ fn survives(fault: Fault) -> bool {
     for seed in 0..3 {
         reopened(&killed.after_power_cut(seed), &record, &format!("{what}, killed, cut {seed}"));
     }
+    // Letting go of a store closes it, if it is still sound.
     drop(store);
+    record.ending = Ending::Unknown;
     disk.clear_faults();
     reopened(&disk, &record, &format!("{what}, dropped"));
     for seed in 0..3 {
@@ -74,12 +77,12 @@ fn reopened(disk: &SimDisk, record: &Record, what: &str) {
     let disk = disk.copy();
     let store = open(&disk).unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let mut record = record.clone();
-    check(&store, &mut record, true, what);
+    check(&store, &disk, &mut record, what);
     // What the reader was answered after the reopening is durable from then on.
     for seed in 0..2 {
         let left = disk.after_power_cut(seed);
         let store = open(&left).unwrap_or_else(|error| panic!("{what}, again: {error:?}"));
-        check(&store, &mut record.clone(), true, &format!("{what}, reopened, cut {seed}"));
+        check(&store, &left, &mut record.clone(), &format!("{what}, reopened, cut {seed}"));
     }
 }
 
@@ -171,7 +174,7 @@ fn any_call_may_fail_while_a_crashed_store_is_opened() {
                 match open(&disk) {
                     Ok(store) => {
                         disk.clear_faults();
-                        check(&store, &mut record.clone(), true, &what);
+                        check(&store, &disk, &mut record.clone(), &what);
                         // A sidecar may fail to be written; beyond the last call nothing fails.
                         opened += 1;
                         if opened > 4 {

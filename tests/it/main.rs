@@ -13,17 +13,22 @@
 
 mod append;
 mod basics;
+mod calls;
 mod crash;
 mod damage;
+mod explore;
 mod faults;
+mod golden;
 mod heads;
 mod hostile;
 mod model;
+mod parts;
 mod races;
 mod reads;
 mod recovery;
 mod rig;
 mod subscriptions;
 mod support;
+mod syncs;
 mod tables;
 mod verifier;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use factlog::disk::SimDisk;
 use factlog::{Error, ErrorKind, Position, RecordedEvent, Store};
 
+use crate::explore::contract;
 use crate::rig::{Answers, SEGMENT, answers, event, open, options, read_only, sample};
 
 /// What opening for writing came to.
@@ -37,6 +38,11 @@ fn segment(number: u64) -> String {
 
 fn sidecar(number: u64) -> String {
     format!("{number:020}.idx")
+}
+
+/// The index of the part of a segment that begins behind its opening frame.
+fn part(number: u64) -> String {
+    format!("{number:020}-{:010}.idx", 4096 + 144)
 }
 
 fn is_keyed(file: &str) -> bool {
@@ -105,26 +111,8 @@ fn older_or_damaged(now: &Answers, before: &Answers, what: &str) {
 /// Every position is the event that was there, or `Damaged` with its place. Answers which are not
 /// served.
 fn check_served(store: &Store, before: &Answers, what: &str) -> Vec<u64> {
-    let mut lost = Vec::new();
-    for known in &before.all {
-        match store.event_at(known.position()) {
-            Ok(found) => assert_eq!(found.as_ref(), Some(known), "{what}"),
-            Err(error) => {
-                check_refusal(&error, "", what);
-                assert_eq!(error.position(), Some(known.position()), "{what}: {error:?}");
-                lost.push(known.position().get());
-            }
-        }
-    }
-    let is_lost = |event: &RecordedEvent| lost.contains(&event.position().get());
-    let read: Vec<_> = store.read_all().into_iter().collect();
-    assert_eq!(read.len(), before.all.len(), "{what}: lost {lost:?}, read {read:#?}");
-    for (found, known) in read.iter().zip(&before.all) {
-        match found {
-            Ok(found) => assert_eq!(found, known, "{what}"),
-            Err(error) => assert!(is_lost(known), "{what}: {error:?}"),
-        }
-    }
+    let lost = contract::c4_no_silent_loss(store, &before.all);
+    let lost = lost.unwrap_or_else(|broken| panic!("{what}: {broken:?}"));
     for (name, (_, _, positions)) in &before.streams {
         let read: Vec<_> = store.read_stream(&**name).into_iter().collect();
         let good: Vec<Position> = read.iter().flatten().map(RecordedEvent::position).collect();
@@ -180,13 +168,32 @@ fn flip_all(file: &str, mut check: impl FnMut(&SimDisk, &Answers, &str)) {
     }
 }
 
+/// What an index of a part covers is judged when it is read, like a sealed segment; the rest, and
+/// without such an index all of it, when it is opened.
 #[test]
 fn a_flipped_bit_in_the_tail_of_a_closed_store_is_damage() {
-    let file = segment(3);
+    let (file, part) = (segment(3), part(3));
     flip_all(&file, |disk, before, what| {
-        assert_eq!(judge(disk, before, &file, what), Outcome::Refused, "{what}");
+        match judge(disk, before, &file, what) {
+            Outcome::Refused | Outcome::Same => {}
+            Outcome::Lost(lost) => assert_eq!(lost.len(), 1, "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
         let lost = judge_read_only(disk, before, what);
         assert!(lost.len() <= 3, "{what}: {lost:?}");
+        let rebuilt = options().rebuild_index(true).open_on(Arc::new(disk.copy()));
+        check_refusal(&rebuilt.unwrap_err(), &file, what);
+        disk.remove_file(&part);
+        assert_eq!(judge(disk, before, &file, what), Outcome::Refused, "{what}");
+    });
+}
+
+#[test]
+fn a_flipped_bit_in_the_index_of_a_part_changes_nothing() {
+    let file = part(3);
+    flip_all(&file, |disk, before, what| {
+        assert_eq!(judge(disk, before, &file, what), Outcome::Same, "{what}");
+        assert!(judge_read_only(disk, before, what).is_empty(), "{what}");
     });
 }
 

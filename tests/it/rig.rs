@@ -61,12 +61,21 @@ pub fn data(number: u64, size: usize) -> Vec<u8> {
     data
 }
 
+/// The id of that event.
+pub fn id(number: u64) -> Uuid {
+    Uuid::from_u128(0x5EED_0000 + u128::from(number))
+}
+
+/// The type, the tag and the correlation of that event.
+pub fn marks(number: u64) -> (&'static str, String, String) {
+    let kind = ["Placed", "Paid", "Sent"][number as usize % 3];
+    (kind, format!("mod:{}", number % 4), format!("flow-{}", number % 2))
+}
+
 /// An event that can be told from every other by its number.
 pub fn event(number: u64, size: usize) -> NewEvent {
-    NewEvent::json_text(["Placed", "Paid", "Sent"][number as usize % 3], data(number, size))
-        .id(Uuid::from_u128(0x5EED_0000 + u128::from(number)))
-        .tag(format!("mod:{}", number % 4))
-        .correlation(format!("flow-{}", number % 2))
+    let (kind, tag, flow) = marks(number);
+    NewEvent::json_text(kind, data(number, size)).id(id(number)).tag(tag).correlation(flow)
 }
 
 /// Everything a reader can ask.

@@ -111,6 +111,11 @@ fn places(damage: &[(String, u64)]) -> BTreeSet<(String, u64)> {
     damage.iter().cloned().collect()
 }
 
+/// The verifier's exit code for a store that both judge in the same way; `None` without Python.
+pub fn judged(dir: &Path) -> Option<i32> {
+    python().then(|| agree(dir).code)
+}
+
 /// Both judge the store in the same way. Answers what the verifier said.
 fn agree(dir: &Path) -> Said {
     let said = ask(dir);

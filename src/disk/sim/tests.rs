@@ -125,6 +125,34 @@ fn a_failed_sync_drops_pages_and_lies_later() {
     assert_eq!(outcomes(&disk, "a"), BTreeSet::from([some(b"\0\0\0\0\0second")]));
 }
 
+/// Why syncs that may overlap must not share an open file: whoever comes first is told, and the
+/// other one answers that its bytes are durable.
+#[test]
+fn of_two_syncs_of_one_open_file_only_one_learns_of_a_failure() {
+    let (disk, file) = with_file("a");
+    let other = disk.open("a", Access::Write).unwrap();
+    disk.inject(Fault::once(FaultCall::Write, 1, FaultKind::FailedWriteback));
+    file.write_at(b"mine", 0).unwrap();
+    file.write_at(b"also", 4).unwrap();
+    assert_eq!(file.sync().unwrap_err().raw_os_error(), Some(5));
+    file.sync().unwrap();
+    assert_eq!(disk.read_file("a"), some(b"minealso"));
+    assert_eq!(outcomes(&disk, "a"), BTreeSet::from([some(b"")]));
+    // With an open file of its own each is told.
+    assert_eq!(other.sync().unwrap_err().raw_os_error(), Some(5));
+    other.sync().unwrap();
+    disk.open("a", Access::Write).unwrap().sync().unwrap();
+}
+
+#[test]
+fn a_failure_that_nobody_was_told_of_is_told_to_who_opens_the_file_next() {
+    let (disk, file) = with_file("a");
+    disk.inject(Fault::once(FaultCall::Write, 0, FaultKind::FailedWriteback));
+    file.write_at(b"mine", 0).unwrap();
+    let next = disk.after_kill().open("a", Access::Read).unwrap();
+    assert!(next.sync().is_err() && next.sync().is_ok());
+}
+
 #[test]
 fn a_failed_sync_of_the_directory_drops_names() {
     let disk = disk();
@@ -252,4 +280,38 @@ fn a_removed_file_that_was_never_durable_counts_for_nothing() {
     disk.sync_dir().unwrap();
     file.write_at(&[1; 5000], 0).unwrap();
     assert_eq!(disk.crash_states(), Some(1));
+}
+
+#[test]
+fn one_run_with_history_leaves_what_many_runs_cut_short_leave() {
+    let run = |disk: &SimDisk| -> io::Result<()> {
+        disk.create_root()?;
+        let file = disk.open("a", Access::Create)?;
+        file.write_at(b"hello", 0)?;
+        file.sync()?;
+        disk.rename("a", "b")?;
+        file.set_size(2)?;
+        disk.sync_dir()
+    };
+    let whole = SimDisk::new(1);
+    whole.keep_history();
+    run(&whole).unwrap();
+    assert_eq!(whole.operations(), 6);
+    for operation in 0..=6 {
+        let cut = SimDisk::new(1);
+        cut.crash_at(operation);
+        let _ = run(&cut);
+        let written = match whole.operation(operation) {
+            Some((FaultCall::Write, 5)) => cut.read_file("a").unwrap().len() as u64,
+            _ => 0,
+        };
+        let rewound = whole.rewind(operation, written).unwrap();
+        assert_eq!(rewound.fingerprint(), cut.after_kill().fingerprint(), "at {operation}");
+        assert_eq!(rewound.operations(), 0);
+        for seed in 0..50 {
+            let left = rewound.after_power_cut(seed).fingerprint();
+            assert_eq!(left, cut.after_power_cut(seed).fingerprint(), "at {operation}, {seed}");
+        }
+    }
+    assert!(whole.rewind(7, 0).is_none() && whole.operation(6).is_none());
 }

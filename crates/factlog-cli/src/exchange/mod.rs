@@ -17,6 +17,8 @@
 //!
 //! Other keys are ignored. An event without data has binary data of no bytes.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod moment;
 mod parse;
 mod write;

@@ -219,3 +219,24 @@ proptest! {
         prop_assert_eq!(values(&second), values(&first));
     }
 }
+
+/// The corpus of the fuzz target `import`, and every line of it cut and bent.
+#[test]
+fn the_import_corpus_holds() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/import");
+    let mut taken = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let line = std::fs::read(entry.unwrap().path()).unwrap();
+        taken += usize::from(parse(&line).is_ok());
+        for at in 0..line.len() {
+            fuzzing::import(&line[..at]);
+            for byte in [b'"', b'\\', b'{', b',', b'0', b' ', b'\n', 0xC3] {
+                let mut bent = line.clone();
+                bent[at] = byte;
+                fuzzing::import(&bent);
+            }
+        }
+        fuzzing::import(&line);
+    }
+    assert!(taken >= 2, "the seeds are lines");
+}

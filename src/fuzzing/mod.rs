@@ -1,0 +1,40 @@
+//! Layer 7.8: bodies of the fuzz targets, shared with the tests that replay their corpora.
+//!
+//! Knows: how to feed arbitrary bytes to what reads, decides and recovers. Does not know: fuzzers.
+//! Nothing here is part of the public promise. A body fails by panicking, hanging or asking for too
+//! much memory; each says in its own comment what it asserts. `fuzz/README.md` tells how they run.
+
+mod directory;
+mod files;
+mod input;
+mod program;
+mod repair;
+mod segment;
+mod words;
+
+pub use directory::directory;
+pub use files::{head, heads, keyed, sidecar};
+pub use program::program;
+pub use segment::{scan, segment};
+pub use words::{event, names, query};
+
+/// What a target does with an input.
+pub type Body = fn(&[u8]);
+
+/// Every body by the name of its target and corpus.
+pub const BODIES: [(&str, Body); 11] = [
+    ("scan", scan),
+    ("segment", segment),
+    ("event", event),
+    ("head", head),
+    ("keyed", keyed),
+    ("sidecar", sidecar),
+    ("heads", heads),
+    ("names", names),
+    ("query", query),
+    ("directory", directory),
+    ("program", program),
+];
+
+#[cfg(test)]
+mod tests;

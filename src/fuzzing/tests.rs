@@ -1,0 +1,194 @@
+//! The corpora, and seeded changes of them, through every body.
+//!
+//! `FACTLOG_CORPUS=write cargo test -p factlog --lib fuzzing` writes the seeds anew.
+
+use std::path::PathBuf;
+
+use super::repair::{Depth, frames};
+use super::segment::{BASE, STORE};
+use super::*;
+use crate::format::segment_seed;
+
+fn corpus(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+}
+
+/// Every input of a corpus, in the order of names.
+fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(corpus(target)).unwrap().map(Result::unwrap);
+    let mut all: Vec<_> = entries
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, std::fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// Xorshift.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % bound.max(1)
+    }
+
+    fn byte(&mut self) -> u8 {
+        const TELLING: [u8; 8] = [0, 1, 2, 0x7F, 0x80, 0xFE, 0xFF, 0x10];
+        match self.below(2) {
+            0 => TELLING[self.below(8)],
+            _ => self.below(256) as u8,
+        }
+    }
+
+    /// One to eight small changes.
+    fn change(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.below(8) {
+            let at = self.below(bytes.len() + 1);
+            let length = self.below(9).min(bytes.len() - at);
+            match self.below(6) {
+                0 => bytes.truncate(at),
+                1 => drop(bytes.drain(at..at + length)),
+                2 => {
+                    let copy = bytes[at..at + length].to_vec();
+                    let to = self.below(bytes.len() + 1);
+                    bytes.splice(to..to, copy);
+                }
+                3 => {
+                    for _ in 0..=self.below(6) {
+                        bytes.insert(at, self.byte());
+                    }
+                }
+                _ if at < bytes.len() => match self.below(2) {
+                    0 => bytes[at] = self.byte(),
+                    _ => bytes[at] ^= 1 << self.below(8),
+                },
+                _ => bytes.push(self.byte()),
+            }
+        }
+    }
+}
+
+/// Runs a body over changes of its corpus; who fails says which.
+fn campaign(target: &str, body: Body, runs: u64) {
+    let seeds = inputs(target);
+    for run in 0..runs {
+        let mut random = Random((run + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut bytes = seeds[random.below(seeds.len())].1.clone();
+        random.change(&mut bytes);
+        let held = std::panic::catch_unwind(|| body(&bytes));
+        if let Err(panic) = held {
+            println!("{target}, run {run}: {bytes:02x?}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// How often each body runs here: more where it costs microseconds.
+fn runs(target: &str, cases: u64) -> u64 {
+    match target {
+        "directory" | "program" | "query" => cases,
+        _ => cases * 20,
+    }
+}
+
+#[test]
+fn every_body_holds_over_its_corpus() {
+    for (target, body) in BODIES {
+        let all = inputs(target);
+        assert!(!all.is_empty(), "{target} has no corpus");
+        for (name, bytes) in all {
+            println!("{target}/{name}");
+            body(&bytes);
+        }
+    }
+}
+
+#[test]
+fn every_body_holds_over_changes_of_its_corpus() {
+    for (target, body) in BODIES {
+        campaign(target, body, runs(target, 60));
+    }
+}
+
+/// `FACTLOG_CASES=100000 cargo test --release --lib campaign_fuzzing`
+#[test]
+fn campaign_fuzzing() {
+    let cases = std::env::var("FACTLOG_CASES").ok().and_then(|text| text.parse().ok());
+    for (target, body) in BODIES {
+        campaign(target, body, runs(target, cases.unwrap_or(10)));
+    }
+}
+
+#[test]
+fn the_sound_store_is_read_whole() {
+    let (disk, events) = directory::sound_store();
+    assert_eq!(events.len(), 40);
+    let store = directory::open(&disk, false).unwrap();
+    assert_eq!(store.read_all().to_vec().unwrap(), events);
+    assert!(store.stats().segments >= 2 && store.open_report().clean);
+}
+
+/// Files of the sound store, cut to what is used, with every checksum that of the fuzzers' store.
+fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let (disk, events) = directory::sound_store();
+    let seed = segment_seed(STORE, 1);
+    let read = |name: &str| disk.read_file(name).unwrap();
+    let mut segment = read("00000000000000000001.seg").split_off(4096);
+    segment.truncate(segment.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(8));
+    segment.truncate(4096);
+    frames(&mut segment, BASE, seed, Depth::ALL);
+    let after = |first: &[u8], rest: &[u8]| [first, rest].concat();
+    let body = events[3].as_ref().body.to_vec();
+    let live = read("live");
+    let stream = b"Order-42".as_slice();
+    vec![
+        ("scan", "frames", segment.clone()),
+        ("segment", "frames", after(&[31, 0, 1, 0, 2], &segment)),
+        ("segment", "bare", after(&[0, 0, 4, 0, 16], &segment)),
+        ("event", "placed", body),
+        ("head", "head", after(&[1], &read("head-0"))),
+        ("head", "live", after(&[3], &live[..4096 + 68])),
+        ("head", "segment", after(&[5], &read("00000000000000000001.seg")[..64])),
+        ("keyed", "checkpoints", after(&[1], &read("checkpoints"))),
+        ("keyed", "snapshots", after(&[3], &read("snapshots"))),
+        ("sidecar", "whole", after(&[1], &read("00000000000000000001.idx"))),
+        ("sidecar", "bare", after(&[0], &read("00000000000000000001.idx"))),
+        ("heads", "whole", after(&[1], &read("heads"))),
+        ("names", "stream", stream.to_vec()),
+        ("names", "file", b"00000000000000000001-0000004096-0000000002.torn".to_vec()),
+        ("names", "json", br#"{"k":"v","a":[1.5e-3,true,null,"\u00e9"],"k":"w"}"#.to_vec()),
+        ("query", "mixed", (0..120_u8).map(|n| n.wrapping_mul(37)).collect()),
+        ("directory", "flip", vec![0, 1, 70, 16, 3]),
+        ("directory", "zeros", vec![1, 5, 200, 16, 40]),
+        ("directory", "cut", vec![2, 6, 0, 17]),
+        ("directory", "gone", vec![3, 4, 0, 0]),
+        ("directory", "other", vec![4, 2, 0, 0, 3]),
+        ("directory", "early", vec![5, 2, 0, 0]),
+        ("directory", "longer", vec![6, 2, 0, 0, 80]),
+        ("directory", "forged", vec![7, 2, 40, 16, 4, 9, 0, 0, 0]),
+        ("program", "appends", vec![0, 1, 0, 0, 33, 0, 5, 1, 34, 0, 35, 6, 0, 8, 0, 1, 18, 1]),
+        ("program", "cut", vec![0, 2, 0, 0, 33, 0, 1, 0, 34, 0, 12, 9, 0, 2, 49, 0, 11, 7, 9, 0]),
+        ("program", "full", vec![1, 3, 13, 1, 1, 5, 0, 0, 17, 0, 0, 1, 17, 0, 8, 0, 2, 33, 0]),
+        ("program", "sync", vec![0, 4, 0, 0, 33, 0, 13, 0, 0, 2, 0, 1, 50, 0, 10, 6, 0, 9]),
+    ]
+}
+
+/// Writes the seeds when asked to; else checks that the sound store's files are what they were made
+/// for: each does what it is named for.
+#[test]
+fn seeds_get_past_the_checksums() {
+    let write = std::env::var_os("FACTLOG_CORPUS").is_some_and(|what| what == "write");
+    for (target, name, bytes) in seeds() {
+        if write {
+            std::fs::create_dir_all(corpus(target)).unwrap();
+            std::fs::write(corpus(target).join(name), &bytes).unwrap();
+        }
+        let (_, body) = BODIES.iter().find(|(known, _)| *known == target).unwrap();
+        body(&bytes);
+    }
+}

@@ -1,0 +1,428 @@
+//! What is done to a store, and what its caller then knows: the side record that the contract is
+//! checked against.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use factlog::disk::{Disk, SimDisk};
+use factlog::{
+    Appended, ErrorKind, Expect, NewEvent, Options, Position, Result, Store, Uuid, Version,
+};
+
+use super::contract::{self, Broken};
+use crate::rig::{self, Random, event};
+
+/// What is done to a store, step by step.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Events by number, stream after stream; the checkpoint they carry.
+    Append(Vec<(String, u64, usize)>, Option<u64>),
+    SaveCheckpoint(u64),
+    ResetCheckpoint(u64),
+    SaveSnapshot(String),
+    Reopen,
+}
+
+impl Op {
+    /// Keyed files share sectors between their entries, whatever the options say.
+    pub fn is_keyed(&self) -> bool {
+        !matches!(self, Self::Append(..) | Self::Reopen)
+    }
+}
+
+/// An event as it was submitted.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    pub stream: String,
+    pub number: u64,
+    pub size: usize,
+    pub id: Uuid,
+    pub data: Vec<u8>,
+}
+
+/// A batch as it was submitted, and its answer.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    pub events: Arc<[Planned]>,
+    pub carried: Option<u64>,
+    pub answer: Option<Appended>,
+}
+
+impl Submitted {
+    fn new(events: &[(String, u64, usize)], carried: Option<u64>) -> Self {
+        let planned = events.iter().map(|(stream, number, size)| Planned {
+            stream: stream.clone(),
+            number: *number,
+            size: *size,
+            id: rig::id(*number),
+            data: rig::data(*number, *size),
+        });
+        Self { events: planned.collect(), carried, answer: None }
+    }
+
+    /// Sends it, for the first time or again.
+    pub fn commit(&self, store: &Store) -> Result<Appended> {
+        let mut batch = store.batch();
+        for planned in &*self.events {
+            let event: NewEvent = event(planned.number, planned.size);
+            batch = batch.append(&*planned.stream, Expect::Any, [event]);
+        }
+        if let Some(position) = self.carried {
+            batch = batch.checkpoint("reader", Position::new(position));
+        }
+        batch.commit()
+    }
+}
+
+/// What is known of how the log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ending {
+    #[default]
+    Unknown,
+    /// With the mark of a clean close, for sure.
+    Closed,
+    /// With a batch, for sure.
+    Open,
+}
+
+/// What a caller knows: everything submitted, what was acknowledged, what was shown.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// In the order of submission; those that were refused are not here.
+    pub batches: Vec<Submitted>,
+    /// The checkpoint's values in order, and how many of them are acknowledged.
+    pub checkpoints: Vec<u64>,
+    pub checkpoints_acknowledged: usize,
+    /// Per stream: versions in order, and how many are acknowledged.
+    pub snapshots: BTreeMap<String, (Vec<u64>, usize)>,
+    /// The highest position that any reader was shown, and that any follower was.
+    pub seen: u64,
+    pub followed: u64,
+    /// How many events an opening must come to, because one from the same bytes did.
+    pub exactly: Option<u64>,
+    pub ending: Ending,
+    /// What was acknowledged need not survive a power cut.
+    pub weak: bool,
+    /// The first error that ended the run.
+    pub ended: Option<ErrorKind>,
+    /// The contract was broken already while the program ran.
+    pub wrong: Option<Broken>,
+}
+
+impl Record {
+    /// How many batches from the beginning have to be there.
+    pub fn promised(&self) -> usize {
+        self.batches.iter().rposition(|batch| batch.answer.is_some()).map_or(0, |at| at + 1)
+    }
+
+    /// What is known after a crash, to begin the next run with. In a weaker mode a power cut may
+    /// have taken what was acknowledged.
+    pub fn after(&self, power: bool) -> Self {
+        let mut record = Self { exactly: None, ..self.clone() };
+        if self.weak && power {
+            record.batches.iter_mut().for_each(|batch| batch.answer = None);
+            record.checkpoints_acknowledged = 0;
+            record.snapshots.values_mut().for_each(|(_, known)| *known = 0);
+            record.seen = record.followed;
+        }
+        record
+    }
+
+    fn fail(&mut self, clause: &'static str, what: String) {
+        self.wrong.get_or_insert(Broken { clause, what });
+    }
+
+    fn refused(&mut self, error: &factlog::Error) -> bool {
+        // Nothing was written, and nothing of it may ever turn up.
+        matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::Poisoned)
+    }
+}
+
+/// A random program. Sizes make it roll every few batches.
+pub fn program(random: &mut Random, length: u64) -> Vec<Op> {
+    let mut number = 0;
+    let mut ops = Vec::new();
+    for _ in 0..length {
+        ops.push(match random.below(14) {
+            0 => Op::Reopen,
+            1 => Op::SaveCheckpoint(1 + random.below(1 + number)),
+            2 => Op::ResetCheckpoint(random.below(1 + number)),
+            3 => Op::SaveSnapshot(stream_of(random)),
+            kind => {
+                let count = 1 + random.below(4);
+                let large = random.below(6) == 0;
+                let mut stream = stream_of(random);
+                let events = (0..count).map(|_| {
+                    if random.below(2) == 0 {
+                        stream = stream_of(random);
+                    }
+                    number += 1;
+                    let size = if large { 1500 + random.below(3000) } else { random.below(300) };
+                    (stream.clone(), number, size as usize)
+                });
+                let events: Vec<_> = events.collect();
+                let carried = (kind == 4).then(|| random.below(1 + number / 2));
+                Op::Append(events, carried)
+            }
+        });
+    }
+    ops
+}
+
+fn stream_of(random: &mut Random) -> String {
+    ["A-1", "A-2", "B-1", "Solo"][random.below(4) as usize].to_owned()
+}
+
+/// Every kind of step, two rolls, a segment of its own for a large batch, two reopenings.
+pub fn script() -> Vec<Op> {
+    let batch = |numbers: &[(&str, u64, usize)]| {
+        let events = numbers.iter().map(|(s, n, size)| ((*s).to_owned(), *n, *size));
+        Op::Append(events.collect(), None)
+    };
+    vec![
+        batch(&[("A-1", 1, 10)]),
+        batch(&[("A-1", 2, 600), ("A-2", 3, 600), ("B-1", 4, 600)]),
+        Op::SaveCheckpoint(2),
+        Op::SaveSnapshot("A-1".into()),
+        Op::Reopen,
+        batch(&[("B-1", 5, 9000)]),
+        batch(&[("A-1", 6, 1500), ("A-1", 7, 20)]),
+        Op::Append(vec![("Solo".into(), 8, 5)], Some(6)),
+        Op::SaveCheckpoint(7),
+        Op::ResetCheckpoint(3),
+        Op::SaveSnapshot("A-1".into()),
+        batch(&[("A-2", 9, 14_000)]),
+        batch(&[("A-2", 10, 40)]),
+        Op::Reopen,
+        batch(&[("A-2", 11, 40)]),
+    ]
+}
+
+/// What a store that survived a crash is asked to do next.
+pub fn continuation(depth: u64, random: &mut Random) -> Vec<Op> {
+    let number = 10_000 + 100 * depth;
+    let size = if random.below(4) == 0 { 9000 } else { random.below(200) as usize };
+    let first = vec![("A-1".into(), number, size), ("New".into(), number + 1, 9)];
+    let mut ops = vec![Op::Append(first, None)];
+    match random.below(4) {
+        0 => ops.push(Op::SaveSnapshot("A-1".into())),
+        1 => ops.push(Op::SaveCheckpoint(number)),
+        2 => ops.push(Op::Reopen),
+        _ => {}
+    }
+    ops.push(Op::Append(vec![("A-1".into(), number + 2, 20)], None));
+    ops
+}
+
+pub fn snapshot_data(stream: &str, version: u64) -> String {
+    format!("{stream} folded up to {version}")
+}
+
+/// Who wants to know the record while a step is under way: submitted, not yet acknowledged.
+type During<'a> = &'a mut dyn FnMut(&Record);
+
+/// Does one step. Afterwards the record says what is submitted and what acknowledged.
+pub fn step(store: &Store, op: &Op, record: &mut Record, during: During<'_>) -> Result<()> {
+    match op {
+        Op::Append(events, carried) => append(store, (events, *carried), record, during),
+        Op::SaveCheckpoint(to) | Op::ResetCheckpoint(to) => {
+            let to = (*to).min(store.last_position().get());
+            let reset = matches!(op, Op::ResetCheckpoint(_));
+            let known = store.checkpoint("reader")?.map_or(0, Position::get);
+            if !reset && to < known {
+                return Ok(());
+            }
+            record.checkpoints.push(to);
+            during(record);
+            let saved = match reset {
+                true => store.reset_checkpoint("reader", Position::new(to)),
+                false => store.save_checkpoint("reader", Position::new(to)),
+            };
+            match &saved {
+                Ok(()) => record.checkpoints_acknowledged = record.checkpoints.len(),
+                Err(error) if record.refused(error) => drop(record.checkpoints.pop()),
+                Err(_) => {}
+            }
+            saved
+        }
+        Op::SaveSnapshot(stream) => {
+            let Some(head) = store.head(&**stream)? else { return Ok(()) };
+            let version = head.version.get();
+            record.snapshots.entry(stream.clone()).or_default().0.push(version);
+            during(record);
+            let data = snapshot_data(stream, version);
+            let saved = store.save_snapshot(&**stream, "state", (Version::new(version), 1), data);
+            let refused = saved.as_ref().is_err_and(|error| record.refused(error));
+            let known = record.snapshots.entry(stream.clone()).or_default();
+            if refused {
+                known.0.pop();
+            } else if saved.is_ok() {
+                known.1 = known.0.len();
+            }
+            saved
+        }
+        Op::Reopen => Ok(()),
+    }
+}
+
+fn append(
+    store: &Store,
+    (events, carried): (&[(String, u64, usize)], Option<u64>),
+    record: &mut Record,
+    during: During<'_>,
+) -> Result<()> {
+    let carried = match carried.map(|to| to.min(store.last_position().get())) {
+        Some(to) => {
+            let known = store.checkpoint("reader")?.map_or(0, Position::get);
+            Some(to).filter(|to| *to >= known)
+        }
+        None => None,
+    };
+    let submitted = Submitted::new(events, carried);
+    record.batches.push(submitted.clone());
+    record.ending = Ending::Unknown;
+    let before = record.checkpoints.len();
+    record.checkpoints.extend(carried);
+    during(record);
+    match submitted.commit(store) {
+        Ok(answer) => {
+            if answer.already {
+                record.fail("C10", format!("a new batch is answered as a replay: {answer:?}"));
+            }
+            record.seen = record.seen.max(answer.last.get());
+            record.ending = Ending::Open;
+            if let Some(newest) = record.batches.last_mut() {
+                newest.answer = Some(answer);
+            }
+            if carried.is_some() {
+                record.checkpoints_acknowledged = record.checkpoints.len();
+            }
+            Ok(())
+        }
+        Err(error) => {
+            if record.refused(&error) {
+                record.batches.pop();
+                record.checkpoints.truncate(before);
+            } else if error.kind() != ErrorKind::InDoubt {
+                record.fail("C5", format!("an append that failed answers {error:?}"));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The record as it stood while the disk had done fewer operations than `until`.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    pub until: u64,
+    pub record: Record,
+}
+
+/// A program that has been run: who knew what when, and the store if it is still open.
+pub struct Run {
+    pub marks: Vec<Mark>,
+    /// How many operations the opening took, and how many events it came to.
+    pub opening: u64,
+    pub found: u64,
+    pub store: Option<Store>,
+}
+
+impl Run {
+    /// What was known when so many operations had happened.
+    pub fn known_at(&self, operations: u64) -> Option<(usize, &Record)> {
+        let at = self.marks.partition_point(|mark| mark.until <= operations);
+        self.marks.get(at).map(|mark| (at, &mark.record))
+    }
+}
+
+/// Runs steps until one fails with more than a refusal. A store that is not new is first asked what
+/// it has: from then on what was in doubt is stored or lost.
+pub fn run(disk: &SimDisk, how: &Options, ops: &[Op], record: &mut Record) -> Run {
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let mut run = Run { marks: Vec::new(), opening: 0, found: 0, store: None };
+    record.ending = Ending::Unknown;
+    run.marks.push(Mark { until: 0, record: record.clone() });
+    let opened = how.clone().open_on(shared.clone());
+    run.opening = disk.operations();
+    run.end_mark(disk);
+    match opened {
+        Ok(store) => run.store = Some(store),
+        Err(error) => {
+            record.ended = Some(error.kind());
+            return run.finish(record);
+        }
+    }
+    let known = !record.batches.is_empty();
+    if let Some(store) = run.store.as_ref().filter(|_| known) {
+        // Saved values are made durable when they are first asked for.
+        run.marks.push(Mark { until: 0, record: record.clone() });
+        let settled = contract::settle(store, record);
+        run.end_mark(disk);
+        if let Err(broken) = settled {
+            record.wrong.get_or_insert(broken);
+            return run.finish(record);
+        }
+    }
+    run.found = record.seen;
+    for op in ops {
+        let done = match op {
+            Op::Reopen => run.reopen(disk, how, record),
+            _ => {
+                let Some(store) = &run.store else { break };
+                let mut during = None;
+                run.marks.push(Mark { until: 0, record: record.clone() });
+                let done = step(store, op, record, &mut |now| during = Some(now.clone()));
+                if let Some(during) = during
+                    && let Some(mark) = run.marks.last_mut()
+                {
+                    mark.record = during;
+                }
+                run.end_mark(disk);
+                done
+            }
+        };
+        if let Err(error) = done {
+            record.ended.get_or_insert(error.kind());
+            if error.kind() != ErrorKind::DiskFull || run.store.is_none() {
+                break;
+            }
+        }
+    }
+    run.finish(record)
+}
+
+impl Run {
+    fn end_mark(&mut self, disk: &SimDisk) {
+        if let Some(mark) = self.marks.last_mut() {
+            mark.until = disk.operations();
+        }
+    }
+
+    fn finish(mut self, record: &Record) -> Self {
+        self.marks.push(Mark { until: u64::MAX, record: record.clone() });
+        self
+    }
+
+    fn reopen(&mut self, disk: &SimDisk, how: &Options, record: &mut Record) -> Result<()> {
+        let Some(store) = self.store.take() else { return Ok(()) };
+        record.ending = Ending::Unknown;
+        self.marks.push(Mark { until: 0, record: record.clone() });
+        let closed = store.close();
+        self.end_mark(disk);
+        closed?;
+        record.ending = Ending::Closed;
+        self.marks.push(Mark { until: disk.operations() + 1, record: record.clone() });
+        record.ending = Ending::Unknown;
+        self.marks.push(Mark { until: 0, record: record.clone() });
+        let opened = how.clone().open_on(Arc::new(disk.clone()));
+        self.end_mark(disk);
+        self.store = Some(opened?);
+        Ok(())
+    }
+}
+
+/// Whether the program's end was the store stopping for good over an append.
+pub fn stopped_over_append(ops: &[Op], record: &Record) -> bool {
+    let only_appends = ops.iter().all(|op| matches!(op, Op::Append(..)));
+    only_appends && record.ended == Some(ErrorKind::InDoubt)
+}
