@@ -151,10 +151,20 @@ pub fn sidecar(bytes: &[u8]) {
 
 fn binding_in(file: &[u8]) -> Option<Binding> {
     let mut take = Take(file.get(16..)?);
-    let (store, segment, end_offset) = (take.uuid()?, take.u64()?, take.u64()?);
+    let (store, segment, start_offset) = (take.uuid()?, take.u64()?, take.u64()?);
+    let end_offset = take.u64()?;
     let (end_frame, chain, events) = (take.u64()?, take.u32()?, take.u32()?);
     let first_position = Position::new(take.u64()?);
-    Some(Binding { store, segment, end_offset, end_frame, chain, first_position, events })
+    Some(Binding {
+        store,
+        segment,
+        start_offset,
+        end_offset,
+        end_frame,
+        chain,
+        first_position,
+        events,
+    })
 }
 
 fn ask(index: &impl SegmentLookup, size: usize, input: &mut Input<'_>) {
