@@ -30,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rustix", &["src/disk/"]),
     ("SystemTime::now", &["src/clock.rs"]),
     ("Instant::now", &["src/clock.rs"]),
+    ("shuttle", &["src/sync"]),
     ("parking_lot", &["src/sync.rs", "src/clock.rs", "src/disk/"]),
     ("std::sync", &["src/sync.rs", "src/clock.rs", "src/disk/"]),
 ];

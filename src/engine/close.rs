@@ -5,8 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-
 use super::commit::Lead;
 use super::keeper::Job;
 use super::parts::{make_part, remove_parts};
@@ -17,7 +15,7 @@ use crate::clock::monotonic;
 use crate::disk::Access;
 use crate::format::Head;
 use crate::log::{CommitFailure, LogEnd, Part, Tail, find_segment};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, Receiver, RecvTimeoutError};
 use crate::types::{Durability, Error, ErrorKind, OpenReport, Position, Result};
 
 /// The live file is synced when nothing was committed for so long.

@@ -14,6 +14,7 @@ use super::shared::Engine;
 use super::sidecars::begun;
 use super::staged::{Accepted, CheckpointWrite, Staged};
 use super::tell;
+use super::watch::wake_each;
 use crate::format::{CheckpointRecord, segment_seed};
 use crate::index::CheckpointEntry;
 use crate::log::{BatchBytes, CommitFailure, LogEnd, Tail};
@@ -80,9 +81,9 @@ impl<'a> Lead<'a> {
         drop(tail);
         self.taken.clear();
         drop(self);
-        for (slot, outcome) in answers {
-            slot.answer(outcome);
-        }
+        // First everybody has his answer: a waker may take its time.
+        let settled = answers.into_iter().filter_map(|(slot, outcome)| slot.settle(outcome));
+        wake_each(settled.collect::<Vec<_>>());
     }
 }
 
@@ -174,7 +175,19 @@ impl<'a> Round<'a> {
 
     /// Judges one batch and stages what it changes.
     fn take(&mut self, queued: Queued) -> Result<(), Stop> {
-        let batch = queued.batch.clone();
+        let batch = match self.batch_of(&queued.batch) {
+            Ok(Some(batch)) => batch,
+            // It was made from what is staged: the answer waits for that.
+            Ok(None) => {
+                self.settle(queued, Ok(Appended::nothing()), self.tail.has_staged());
+                return Ok(());
+            }
+            Err(error) => {
+                self.settle(queued, Err(error), self.tail.has_staged());
+                return Ok(());
+            }
+        };
+        let late = queued.batch.late.is_some();
         let bytes = batch.records.len() as u64 + 1024;
         if !self.tail.fits(bytes) {
             if self.tail.has_staged() {
@@ -185,7 +198,7 @@ impl<'a> Round<'a> {
             }
         }
         let judged = decide(self.engine, &self.staged, &batch);
-        let depends = judged.depends_on_staged;
+        let depends = judged.depends_on_staged || (late && self.tail.has_staged());
         match judged.decision {
             Decision::Refuse(error) => self.settle(queued, Err(error), depends),
             Decision::Replay(answer, None) => self.settle(queued, Ok(answer), depends),
@@ -197,6 +210,14 @@ impl<'a> Round<'a> {
             Decision::Accept(accepted) => self.accept((queued, depends), &batch, accepted),
         }
         Ok(())
+    }
+
+    /// The batch itself, made now if it is a late one.
+    fn batch_of(&self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>> {
+        let Some(late) = &batch.late else { return Ok(Some(batch.clone())) };
+        let mut staged = self.placed.iter().filter_map(|offset| self.tail.staged_event(*offset));
+        let made = late.make(&mut staged)?;
+        Ok(made.map(|made| Arc::new(Batch { durability: batch.durability, ..made })))
     }
 
     fn settle(&mut self, queued: Queued, outcome: Result<Appended>, depends: bool) {

@@ -3,11 +3,11 @@
 //! Knows: the parts and the two ways it can end: closed or poisoned. Does not know: how batches are
 //! committed (`commit.rs`).
 
-use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use super::catalog::{Catalog, View};
 use super::heads::HeadsMark;
+use super::inside::refuse_inside;
 use super::keeper::Job;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::disk::{Disk, DiskLock};
 use crate::format::{FileName, Purpose};
 use crate::log::{KeyedFile, Tail, damage_error};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock, Sender};
 use crate::types::{
     Damage, Error, ErrorKind, IdScope, NAME_MAX, OpenReport, Position, Result, Settings, Timestamp,
 };
@@ -90,8 +90,9 @@ impl Engine {
     }
 
     /// # Errors
-    /// `Closed` after closing.
+    /// `Closed` after closing; `Invalid` inside a rule that decides in the writer.
     pub(crate) fn refuse_closed(&self) -> Result<()> {
+        refuse_inside()?;
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
 

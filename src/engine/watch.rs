@@ -5,6 +5,7 @@
 //! sleeps; the publisher raises the level and then looks whether anybody announced himself, so one
 //! of the two sees the other.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -48,6 +49,14 @@ pub(crate) enum Woken {
     TimedOut,
     /// The store was closed and nothing further will come.
     Ended,
+}
+
+/// Wakes tasks. Wakers are the callers' code: one that panics takes neither the others' turn nor
+/// the thread that happens to run it.
+pub(crate) fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
 }
 
 impl Watch {
@@ -96,7 +105,7 @@ impl Watch {
             self.interested.fetch_sub(gone as u64, Ordering::SeqCst);
             wakers
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake_each(wakers);
     }
 
     /// Waits until the mark is past `seen`, at most for `timeout`.
