@@ -1,4 +1,4 @@
-//! Layer 0.1: bugs planted on purpose, to see the tests notice them.
+//! Layer 0.2: bugs planted on purpose, to see the tests notice them.
 //!
 //! Knows: which one is on: the one that `FACTLOG_PLANTED` names, in a build with
 //! `--cfg factlog_planted`, which no feature sets. In every other build `planted!` is `false` and
