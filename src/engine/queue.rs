@@ -185,7 +185,8 @@ impl Queue {
         loop {
             {
                 let mut state = self.state.lock();
-                if let Some(outcome) = slot.outcome() {
+                // Nobody else asks: whoever waits owns the batch.
+                if let Some(outcome) = slot.state.lock().outcome.take() {
                     return Turn::Done(outcome);
                 }
                 // With nothing in line the batch was taken: whoever led is about to answer it.

@@ -105,8 +105,10 @@ pub(crate) struct FrameHeader {
 }
 
 impl FrameHeader {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(FRAME_HEADER_BYTES);
+    /// All but the checksum.
+    fn encode(&self) -> [u8; FRAME_HEADER_BYTES - 4] {
+        let mut bytes = [0; FRAME_HEADER_BYTES - 4];
+        let mut out = bytes.as_mut_slice();
         out.put_u32(FRAME_MAGIC);
         out.put_u32(self.length);
         out.put_u64(self.number);
@@ -121,7 +123,7 @@ impl FrameHeader {
         out.put_u32(self.events);
         out.put_u32(self.batch_frames);
         out.put_u32(self.batch_events);
-        out
+        bytes
     }
 
     /// The header at the front of `bytes`, if it checks for a frame at `offset`.
