@@ -4,8 +4,8 @@
 //! files.
 
 use crate::format::{
-    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordKind, Source,
-    Step, Walker, decode_event,
+    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordHead, RecordKind,
+    Source, Step, Walker, decode_event,
 };
 use crate::index::TailIndex;
 use crate::log::SegmentInfo;
@@ -170,12 +170,14 @@ impl Folded {
         Ok(())
     }
 
-    /// Takes in every event of a damaged frame that still checks.
+    /// Takes in every event of a damaged frame that still checks, up to a head that does not: then
+    /// nobody knows where the next record begins, and what looks like one may be somebody's data.
     fn salvage(&mut self, frame: &[u8], base: u64, seed: u32, limit: FoldLimit) {
         let mut at = FRAME_HEADER_BYTES;
         while let Some(rest) = frame.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(head) = RecordHead::decode(rest, seed) else { return };
             let Some(record) = Record::decode(rest, seed) else {
-                at += 8;
+                at += head.record_bytes();
                 continue;
             };
             if record.head.kind == RecordKind::Event && record.head.position < limit.next_position {

@@ -155,10 +155,11 @@ impl Watch {
     /// Wakes the task once, when the mark is past `seen`; answers true when it is already, or
     /// nothing further will come.
     pub(crate) fn wake_past(&self, seen: Position, mark: Mark, waker: &Waker) -> bool {
-        self.interested.fetch_add(1, Ordering::SeqCst);
+        if !planted!(WakeUpLost) {
+            self.interested.fetch_add(1, Ordering::SeqCst);
+        }
         let mut waiting = self.waiting.lock();
-        let passed = self.level(mark) > seen && !planted!(WakeUpLost);
-        if passed || self.ended() {
+        if self.level(mark) > seen || self.ended() {
             drop(waiting);
             self.interested.fetch_sub(1, Ordering::SeqCst);
             return true;

@@ -29,7 +29,13 @@ fn a_payload_that_holds_frames_is_never_read_as_frames() {
     for number in 0..3 {
         store.append("A-1", Expect::Any, [event(number, 50)]).unwrap();
     }
-    let mut frames = disk.read_file(FIRST).unwrap();
+    // Frames of a life that went on further: their numbers are yet to come here.
+    let further = disk.after_kill();
+    let other = large().open_on(Arc::new(further.clone())).unwrap();
+    for number in 100..120 {
+        other.append("A-1", Expect::Any, [event(number, 50)]).unwrap();
+    }
+    let mut frames = further.read_file(FIRST).unwrap();
     let used = frames.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     frames.truncate(used.next_multiple_of(8));
     for shift in 0..8 {
@@ -219,7 +225,10 @@ fn no_wake_up_of_a_task_is_lost() {
         let mut next = || block_on(std::future::poll_fn(|task| subscription.poll_next(task)));
         while let Ok(delivery) = next() {
             if let Delivery::Event(event) = delivery {
-                arrived.send(event.position().get()).unwrap();
+                let position = event.position().get();
+                arrived.send(position).unwrap();
+                // Sooner or later, so that the next append comes at every moment of the next poll.
+                (0..position * 7919 % 256).for_each(|_| std::hint::spin_loop());
             }
         }
     });

@@ -31,7 +31,7 @@ const BUGS: &[(&str, &str)] = &[
     ),
     (
         "RefusedBytesLeft",
-        "faults::a_refused_append_never_turns_up_and_the_next_one_goes_on_when_there_is_space",
+        "classes::a_refused_group_never_turns_up_though_its_first_batch_was_written",
     ),
     (
         "PositionsSkipped",
