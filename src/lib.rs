@@ -1,4 +1,4 @@
-// Layer 8.0: the door: docs, lints, re-exports.
+// Layer 11.0: the door: docs, lints, re-exports.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
@@ -79,6 +79,11 @@
 //! | subscription | a read that does not end at the watermark | [`Subscription`] |
 //! | checkpoint | a named subscriber's durable progress | [`Store::checkpoint`] |
 //! | snapshot | an aggregate's folded state at a version | [`Store::snapshot`] |
+//! | typed event | a serde enum whose variants are event types | `Event`, `Typed` |
+//! | model, decide | state folded from events, and rules on it | `Model`, `Store::decide` |
+//! | projection | a handler that follows events under a name | `Store::projection` |
+//!
+//! The last three are the typed layer, feature `model`; the `guide` tells how to use it.
 //!
 //! # Errors, and what to do about them
 //!
@@ -98,6 +103,7 @@
 //! | `Damaged` | run [`verify`], restore from a copy, or read on with [`Store::open_read_only`] |
 //! | `Unsupported` | use a newer version of this crate |
 //! | `Decode` | the data has another shape than the type asked for |
+//! | `Failed` | a handler of yours failed: its reason is the source |
 //! | `Closed`, `Io` | as the message says |
 //!
 //! Retries are safe when the caller gives the ids, because a batch that is stored already is
@@ -189,12 +195,17 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `json` | yes | `json` of [`NewEvent`] and [`RecordedEvent`]: data by serde |
+//! | `model` | yes | the typed layer: typed events, models that decide, projections, consumers |
+//! | `derive` | no | `#[derive(Event)]` |
 //! | `bincode` | no | the same as compact binary, in the standard configuration of bincode 2 |
 //! | `stream` | no | subscriptions as `futures_core::Stream` |
 //! | `tracing` | no | a few `tracing` events, target `factlog`: opened, rolled, poisoned |
 //! | `sim` | no | [`disk`]`::SimDisk`, the simulated disk |
 //!
 //! No feature changes what bytes on disk mean.
+
+#[macro_use]
+mod planted;
 
 // In reading order: from the words up to the verbs.
 mod types;
@@ -217,6 +228,15 @@ mod engine;
 
 mod api;
 
+#[cfg(feature = "model")]
+mod model;
+
+#[cfg(feature = "model")]
+mod consume;
+
+#[cfg(feature = "model")]
+pub mod guide;
+
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -228,8 +248,23 @@ pub use api::{
     Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, verify,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(feature = "model")]
+pub use consume::{
+    Consumers, ConsumersOptions, ConsumersStatus, Control, Failed, Incoming, Outbox, Parked,
+    Poison, Projection, ProjectionOptions, Retry, RunState, Status, Work,
+};
 pub use engine::{Appended, Snapshot, StreamAppended};
+#[cfg(feature = "derive")]
+pub use factlog_derive::Event;
 pub use log::{TornTail, VerifyReport};
+#[cfg(all(feature = "model", feature = "bincode"))]
+pub use model::Bincode;
+#[cfg(feature = "model")]
+pub use model::{
+    Boundary, Cached, Codec, DecideError, Decided, Decider, Diagnosis, Doctor, Emit, Emits, Event,
+    EventType, Given, Json, Metadata, Model, ModelCache, Outcome, Prognosis, Scope, Snapshots,
+    StoredType, Typed, TypedEvents, Upcast, tag,
+};
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
     IndexOrigin, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent, Recovery, Result,

@@ -41,11 +41,13 @@ pub struct BatchBuilder<'a> {
     /// Where each stream is, once there are too many to look through.
     known: HashMap<StreamName, usize>,
     refused: Option<Error>,
+    /// Streams that begin with `$` may be written.
+    own: bool,
 }
 
 impl<'a> BatchBuilder<'a> {
     pub(super) fn new(engine: &'a Arc<Engine>) -> Self {
-        Self { engine, batch: Batch::default(), known: HashMap::new(), refused: None }
+        Self { engine, batch: Batch::default(), known: HashMap::new(), refused: None, own: false }
     }
 
     fn and(mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Self {
@@ -186,7 +188,7 @@ impl<'a> BatchBuilder<'a> {
     }
 
     fn stream(&mut self, name: &StreamName, expect: Expect) -> Result<usize> {
-        if name.as_str().starts_with('$') {
+        if name.as_str().starts_with('$') && !self.own {
             let text = "streams that begin with $ are the store's own";
             return Err(Error::invalid(text).in_stream(name.as_str()));
         }
@@ -241,6 +243,31 @@ impl<'a> BatchBuilder<'a> {
         self.engine.refuse_writing()?;
         check_shape(&self.batch, self.engine.id_scope == IdScope::Stream)?;
         Ok((self.engine, self.batch))
+    }
+
+    /// A batch of the store's own, which may write its own streams.
+    #[cfg(feature = "model")]
+    pub(crate) fn own(mut self) -> Self {
+        self.own = true;
+        self
+    }
+
+    /// What it asks for, for a batch that is made late.
+    #[cfg(feature = "model")]
+    pub(crate) fn into_batch(self) -> Result<Batch> {
+        self.finish().map(|(_, batch)| batch)
+    }
+
+    /// Commits what `late` makes of it when its turn comes.
+    #[cfg(feature = "model")]
+    pub(crate) fn commit_late(mut self, late: crate::engine::Late) -> Result<Appended> {
+        self.batch.late = Some(late);
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        self.engine.refuse_writing()?;
+        let slot = self.engine.queue.push(self.batch, || commit_inline(self.engine))?;
+        drive(self.engine, &slot)
     }
 
     /// Commits; returns when the batch is as durable as asked.

@@ -1,6 +1,10 @@
 //! Layer 7.9: the verbs.
 
 mod append;
+#[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
+mod claims;
+#[cfg(feature = "model")]
+mod identity;
 mod info;
 mod options;
 mod read;
@@ -12,7 +16,13 @@ mod stream;
 mod subscribe;
 mod verify;
 
+#[cfg(feature = "model")]
+pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, inside};
 pub use append::{BatchBuilder, Ticket};
+#[cfg(feature = "model")]
+pub(crate) use claims::Claim;
+#[cfg(feature = "model")]
+pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
 pub use options::Options;
 pub use read::{Events, Read};

@@ -2,8 +2,6 @@
 //!
 //! Knows: what each verb means. Does not know: how it is done.
 
-use std::thread::JoinHandle;
-
 use uuid::Uuid;
 
 use super::append::BatchBuilder;
@@ -13,6 +11,7 @@ use super::source::Source;
 use super::subscribe::SubscribeOptions;
 use crate::engine::{Appended, Engine, Mark};
 use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex};
 use crate::types::{
     Error, ErrorKind, Expect, NewEvent, OpenReport, Position, Query, RecordedEvent, Result,
@@ -34,11 +33,12 @@ use crate::types::{
 /// # Ok::<(), factlog::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Handle>);
+pub struct Store(pub(super) Arc<Handle>);
 
 #[derive(Debug)]
-struct Handle {
+pub(super) struct Handle {
     engine: Arc<Engine>,
+    pub(super) claims: super::claims::Claims,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -47,7 +47,7 @@ impl Handle {
         let outcome = self.engine.close();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             thread.thread().unpark();
-            if thread.thread().id() == std::thread::current().id() {
+            if thread.thread().id() == thread::current().id() {
                 // The last handle was dropped by a waker that this thread ran; it ends by itself.
                 continue;
             }
@@ -67,7 +67,8 @@ impl Drop for Handle {
 
 impl Store {
     pub(super) fn of(engine: Arc<Engine>, threads: Vec<JoinHandle<()>>) -> Self {
-        Self(Arc::new(Handle { engine, threads: Mutex::new(threads) }))
+        let (threads, claims) = (Mutex::new(threads), Arc::default());
+        Self(Arc::new(Handle { engine, claims, threads }))
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -104,6 +105,7 @@ impl Store {
     /// # Errors
     /// `Io`: nothing acknowledged is lost, but the next opening will find an unclean end.
     pub fn close(self) -> Result<()> {
+        crate::engine::refuse_inside()?;
         self.0.close()
     }
 

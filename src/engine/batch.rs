@@ -1,11 +1,15 @@
-//! Layer 6.0: a batch on its way to the log, and the answer to it.
+//! Layer 6.1: a batch on its way to the log, and the answer to it.
 //!
 //! Knows: what the caller asked, encoded and checked against the limits on the caller's thread.
 //! Does not know: whether it will be accepted (`decide.rs`).
 
+use std::fmt;
+
 use uuid::Uuid;
 
-use crate::types::{Durability, Expect, Position, Query, StreamName, Version};
+use super::inside::caught;
+use crate::sync::{Arc, Mutex};
+use crate::types::{Durability, EventRef, Expect, Position, Query, Result, StreamName, Version};
 
 /// A stream that a batch appends to, or only checks.
 #[derive(Debug, Clone)]
@@ -39,6 +43,35 @@ pub(crate) struct Batch {
     pub none_exist: Vec<Query>,
     pub checkpoint: Option<(String, Position)>,
     pub durability: Option<Durability>,
+    /// Everything else but `durability` is made by this when its turn comes.
+    pub late: Option<Late>,
+}
+
+/// Makes a batch when its turn comes, from what is committed and from what the group being written
+/// has accepted so far. It may be asked again when that group fails or has no room.
+pub(crate) trait MakeBatch: Send {
+    /// `None` when there is nothing to write after all.
+    fn make(&mut self, staged: &mut dyn Iterator<Item = EventRef<'_>>) -> Result<Option<Batch>>;
+}
+
+/// What makes a batch; its caller keeps hold of it.
+#[derive(Clone)]
+pub(crate) struct Late(pub Arc<Mutex<dyn MakeBatch>>);
+
+impl Late {
+    pub(crate) fn make(
+        &self,
+        staged: &mut dyn Iterator<Item = EventRef<'_>>,
+    ) -> Result<Option<Batch>> {
+        let mut maker = self.0.lock();
+        caught(|| maker.make(staged))
+    }
+}
+
+impl fmt::Debug for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Late")
+    }
 }
 
 /// What an append did.
@@ -54,6 +87,14 @@ pub struct Appended {
     pub last: Position,
     /// For every stream appended to, in the order of the batch.
     pub streams: Vec<StreamAppended>,
+}
+
+impl Appended {
+    /// The answer to a batch that had nothing to write.
+    pub(crate) fn nothing() -> Self {
+        let (first, last) = (Position::START, Position::START);
+        Self { already: false, first, last, streams: Vec::new() }
+    }
 }
 
 /// What an append did to one stream.

@@ -14,6 +14,7 @@ use super::shared::Engine;
 use super::sidecars::begun;
 use super::staged::{Accepted, CheckpointWrite, Staged};
 use super::tell;
+use super::watch::wake_each;
 use crate::format::{CheckpointRecord, segment_seed};
 use crate::index::CheckpointEntry;
 use crate::log::{BatchBytes, CommitFailure, LogEnd, Tail};
@@ -80,9 +81,9 @@ impl<'a> Lead<'a> {
         drop(tail);
         self.taken.clear();
         drop(self);
-        for (slot, outcome) in answers {
-            slot.answer(outcome);
-        }
+        // First everybody has his answer: a waker may take its time.
+        let settled = answers.into_iter().filter_map(|(slot, outcome)| slot.settle(outcome));
+        wake_each(settled.collect::<Vec<_>>());
     }
 }
 
@@ -174,7 +175,19 @@ impl<'a> Round<'a> {
 
     /// Judges one batch and stages what it changes.
     fn take(&mut self, queued: Queued) -> Result<(), Stop> {
-        let batch = queued.batch.clone();
+        let batch = match self.batch_of(&queued.batch) {
+            Ok(Some(batch)) => batch,
+            // It was made from what is staged: the answer waits for that.
+            Ok(None) => {
+                self.settle(queued, Ok(Appended::nothing()), self.tail.has_staged());
+                return Ok(());
+            }
+            Err(error) => {
+                self.settle(queued, Err(error), self.tail.has_staged());
+                return Ok(());
+            }
+        };
+        let late = queued.batch.late.is_some();
         let bytes = batch.records.len() as u64 + 1024;
         if !self.tail.fits(bytes) {
             if self.tail.has_staged() {
@@ -185,7 +198,7 @@ impl<'a> Round<'a> {
             }
         }
         let judged = decide(self.engine, &self.staged, &batch);
-        let depends = judged.depends_on_staged;
+        let depends = judged.depends_on_staged || (late && self.tail.has_staged());
         match judged.decision {
             Decision::Refuse(error) => self.settle(queued, Err(error), depends),
             Decision::Replay(answer, None) => self.settle(queued, Ok(answer), depends),
@@ -199,9 +212,18 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
+    /// The batch itself, made now if it is a late one.
+    fn batch_of(&self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>> {
+        let Some(late) = &batch.late else { return Ok(Some(batch.clone())) };
+        let mut staged = self.placed.iter().filter_map(|offset| self.tail.staged_event(*offset));
+        let made = late.make(&mut staged)?;
+        Ok(made.map(|made| Arc::new(Batch { durability: batch.durability, ..made })))
+    }
+
     fn settle(&mut self, queued: Queued, outcome: Result<Appended>, depends: bool) {
         // A replay must be as durable as this caller asked, however the first one was stored.
-        let waits = outcome.is_ok() && (self.tail.has_unsynced() || self.tail.has_staged());
+        let unsynced = self.tail.has_unsynced() || self.tail.has_staged();
+        let waits = outcome.is_ok() && unsynced && !planted!(ReplayOfUnsyncedAnswered);
         if waits {
             self.take_wish(&queued.batch);
         }
@@ -278,7 +300,11 @@ impl<'a> Round<'a> {
             self.sync |= self.tail.owes_sync(within);
         }
         self.tail.write()?;
-        if self.sync {
+        if planted!(ShownBeforeSync) {
+            let _ = self.fold();
+            self.publish();
+        }
+        if self.sync && !planted!(AnsweredBeforeSync) {
             self.tail.sync()?;
         }
         Ok(())
@@ -287,6 +313,7 @@ impl<'a> Round<'a> {
     /// Everything is written (and synced if asked): visible, then answered.
     fn finish(&mut self) {
         if !self.changes.is_empty()
+            && !planted!(ShownBeforeSync)
             && let Err(what) = self.fold()
         {
             let cause = Error::new(ErrorKind::InDoubt, format!("cannot index a batch: {what}"));
@@ -347,8 +374,10 @@ impl<'a> Round<'a> {
             }
             None => error.clone(),
         };
-        for change in self.changes.drain(..) {
-            self.answers.push((change.queued.slot, Err(answer.clone())));
+        for (at, change) in self.changes.drain(..).enumerate() {
+            let lie = at == 0 && planted!(FailedGroupPartlyAnswered);
+            let outcome = if lie { Ok(change.answer) } else { Err(answer.clone()) };
+            self.answers.push((change.queued.slot, outcome));
         }
         let mut again = Vec::new();
         for verdict in self.verdicts.drain(..) {

@@ -4,8 +4,8 @@
 //! files.
 
 use crate::format::{
-    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordKind, Source,
-    Step, Walker, decode_event,
+    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordHead, RecordKind,
+    Source, Step, Walker, decode_event,
 };
 use crate::index::TailIndex;
 use crate::log::SegmentInfo;
@@ -64,7 +64,7 @@ pub(crate) fn fold_segment(
                 };
                 let offset = folded.walker.offset;
                 folded.break_at(info, offset, what, limit)?;
-                folded.go_on(source, info, limit)?;
+                folded.go_on(source, info, (limit, bad))?;
             }
         }
     }
@@ -136,12 +136,13 @@ impl Folded {
         Ok(())
     }
 
-    /// Behind a bad frame: takes in what still checks of it, and goes on at the next frame.
+    /// Behind a bad frame: takes in what still checks of it, and goes on at the next frame. Of a
+    /// frame that checks and belongs elsewhere nothing is taken: it is another history's.
     fn go_on(
         &mut self,
         source: &mut dyn Source,
         info: &SegmentInfo,
-        limit: FoldLimit,
+        (limit, bad): (FoldLimit, Bad),
     ) -> Result<()> {
         let unread = |error| Error::io(format!("cannot read {}", info.name()), error);
         let at = self.walker.offset;
@@ -151,7 +152,9 @@ impl Folded {
             let length =
                 usize::try_from(u64::from(header.length).min(limit.offset - at)).unwrap_or(0);
             let bytes = source.bytes(at, length).map_err(unread)?;
-            self.salvage(bytes, at, info.seed, limit);
+            if bad != Bad::Misplaced {
+                self.salvage(bytes, at, info.seed, limit);
+            }
             from = at + u64::from(header.length);
         }
         let range = from..limit.offset;
@@ -167,12 +170,14 @@ impl Folded {
         Ok(())
     }
 
-    /// Takes in every event of a damaged frame that still checks.
+    /// Takes in every event of a damaged frame that still checks, up to a head that does not: then
+    /// nobody knows where the next record begins, and what looks like one may be somebody's data.
     fn salvage(&mut self, frame: &[u8], base: u64, seed: u32, limit: FoldLimit) {
         let mut at = FRAME_HEADER_BYTES;
         while let Some(rest) = frame.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(head) = RecordHead::decode(rest, seed) else { return };
             let Some(record) = Record::decode(rest, seed) else {
-                at += 8;
+                at += head.record_bytes();
                 continue;
             };
             if record.head.kind == RecordKind::Event && record.head.position < limit.next_position {

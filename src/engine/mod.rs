@@ -10,6 +10,7 @@ mod fold;
 mod follow;
 mod gap;
 mod heads;
+mod inside;
 mod keeper;
 mod knowledge;
 mod known;
@@ -26,10 +27,15 @@ mod watch;
 
 pub use batch::{Appended, StreamAppended};
 pub(crate) use batch::{Batch, BatchEvent, BatchStream};
+#[cfg(feature = "model")]
+pub(crate) use batch::{Late, MakeBatch};
 pub(crate) use catalog::View;
 pub(crate) use commit::{commit_inline, drive};
 pub(crate) use decide::check_shape;
 pub(crate) use find::{Candidates, Wanted, candidates};
+#[cfg(feature = "model")]
+pub(crate) use inside::inside;
+pub(crate) use inside::refuse_inside;
 pub(crate) use open::{open_follower, open_writer};
 pub(crate) use queue::Slot;
 #[cfg(any(test, feature = "sim"))]

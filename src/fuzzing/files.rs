@@ -13,7 +13,7 @@ use crate::format::{FileName, Head, LIVE_BYTES, LiveMark, Purpose, SegmentHeader
 use crate::index::{Binding, HeadsFile, SegmentLookup, Sidecar, encode_heads};
 use crate::log::KeyedFile;
 use crate::sync::Arc;
-use crate::types::{ErrorKind, Position, Version};
+use crate::types::{ErrorKind, Version};
 
 /// Head file, live file or the block before a segment's frames. Input: which one and whether its
 /// checksum is made true, then the bytes. What decodes is, encoded again, the bytes it came from.
@@ -150,21 +150,7 @@ pub fn sidecar(bytes: &[u8]) {
 }
 
 fn binding_in(file: &[u8]) -> Option<Binding> {
-    let mut take = Take(file.get(16..)?);
-    let (store, segment, start_offset) = (take.uuid()?, take.u64()?, take.u64()?);
-    let end_offset = take.u64()?;
-    let (end_frame, chain, events) = (take.u64()?, take.u32()?, take.u32()?);
-    let first_position = Position::new(take.u64()?);
-    Some(Binding {
-        store,
-        segment,
-        start_offset,
-        end_offset,
-        end_frame,
-        chain,
-        first_position,
-        events,
-    })
+    Binding::decode(&mut Take(file.get(16..)?))
 }
 
 fn ask(index: &impl SegmentLookup, size: usize, input: &mut Input<'_>) {

@@ -107,7 +107,7 @@ impl Binding {
         out.put_u64(self.first_position.get());
     }
 
-    pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
+    pub(crate) fn decode(take: &mut Take<'_>) -> Option<Self> {
         let store = take.uuid()?;
         let (segment, start_offset) = (take.u64()?, take.u64()?);
         let (end_offset, end_frame) = (take.u64()?, take.u64()?);

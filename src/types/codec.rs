@@ -4,8 +4,11 @@
 //! The encoding is the standard configuration of bincode 2 and carries neither names nor types, so
 //! a changed type reads old bytes wrongly or not at all: count `schema_version` up with it.
 
+use std::marker::PhantomData;
+
 use bincode::config::standard;
-use bincode::serde::{borrow_decode_from_slice, encode_to_vec};
+use bincode::serde::{encode_to_vec, seed_decode_from_slice};
+use serde::de::DeserializeSeed;
 
 use super::error::{Error, ErrorKind, Result};
 use super::event::NewEvent;
@@ -17,6 +20,35 @@ const CLAIM: usize = 16;
 /// Wrong bytes claim no more memory than right ones could: a length is not believed.
 const CLAIM_DEFAULT: usize = CLAIM * EVENT_DATA_DEFAULT;
 const CLAIM_CEILING: usize = CLAIM * EVENT_DATA_CEILING;
+
+/// A value as bytes.
+pub(crate) fn to_bincode<T: serde::Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    encode_to_vec(value, standard()).map_err(|source| {
+        Error::new(ErrorKind::Invalid, "data cannot be written as bincode").because(source)
+    })
+}
+
+/// A value from all of the bytes.
+pub(crate) fn from_bincode<'de, S: DeserializeSeed<'de>>(
+    seed: S,
+    data: &'de [u8],
+) -> Result<S::Value> {
+    let decoded = if data.len() <= EVENT_DATA_DEFAULT {
+        seed_decode_from_slice(seed, data, standard().with_limit::<CLAIM_DEFAULT>())
+    } else {
+        seed_decode_from_slice(seed, data, standard().with_limit::<CLAIM_CEILING>())
+    };
+    match decoded {
+        Ok((value, used)) if used == data.len() => Ok(value),
+        Ok((_, used)) => {
+            let text = format!("{} bytes are left over", data.len() - used);
+            Err(Error::new(ErrorKind::Decode, text))
+        }
+        Err(source) => {
+            Err(Error::new(ErrorKind::Decode, "it is not of that shape").because(source))
+        }
+    }
+}
 
 impl NewEvent {
     /// An event whose data is `value` in bincode's standard configuration; to the store it is
@@ -38,9 +70,7 @@ impl NewEvent {
     where
         T: serde::Serialize + ?Sized,
     {
-        let data = encode_to_vec(value, standard()).map_err(|source| {
-            Error::new(ErrorKind::Invalid, "data cannot be written as bincode").because(source)
-        })?;
+        let data = to_bincode(value)?;
         Ok(Self::binary(event_type, data))
     }
 }
@@ -53,25 +83,11 @@ impl<'a> EventRef<'a> {
     /// `Decode` when the data is not of that shape or bytes are left over. Data of another shape
     /// is not always recognised: bincode stores no types.
     pub fn bincode<T: serde::Deserialize<'a>>(&self) -> Result<T> {
-        let data = self.data();
-        let decoded = if data.len() <= EVENT_DATA_DEFAULT {
-            borrow_decode_from_slice(data, standard().with_limit::<CLAIM_DEFAULT>())
-        } else {
-            borrow_decode_from_slice(data, standard().with_limit::<CLAIM_CEILING>())
-        };
-        match decoded {
-            Ok((value, used)) if used == data.len() => Ok(value),
-            Ok((_, used)) => {
-                Err(self.refused(&format!("{} bytes are left over", data.len() - used)))
-            }
-            Err(source) => Err(self.refused("it is not of that shape").because(source)),
-        }
-    }
-
-    fn refused(&self, what: &str) -> Error {
-        let (position, event_type) = (self.position, self.event_type());
-        let text = format!("data of event {position} ({event_type}) does not decode: {what}");
-        Error::new(ErrorKind::Decode, text).at(position)
+        from_bincode(PhantomData, self.data()).map_err(|why| {
+            let (position, event_type) = (self.position, self.event_type());
+            let text = format!("data of event {position} ({event_type}) does not decode");
+            Error::new(ErrorKind::Decode, text).at(position).because(why)
+        })
     }
 }
 

@@ -55,6 +55,8 @@ pub enum ErrorKind {
     Trimmed,
     /// Stored bytes do not decode into the type asked for.
     Decode,
+    /// A handler of the application's failed; its reason is the source.
+    Failed,
     /// The operating system said no.
     Io,
 }
@@ -155,6 +157,11 @@ impl Error {
 
     pub(crate) fn because(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.with(|inner| inner.source = Some(Arc::new(source)))
+    }
+
+    #[cfg(feature = "model")]
+    pub(crate) fn because_of(self, source: Box<dyn StdError + Send + Sync>) -> Self {
+        self.with(|inner| inner.source = Some(Arc::from(source)))
     }
 
     pub(crate) fn in_stream(self, stream: impl Into<String>) -> Self {

@@ -25,6 +25,8 @@ pub use report::{Damage, IndexOrigin, OpenReport, SetAside, SidecarRebuilt};
 pub use settings::{Durability, IdScope, Recovery, Settings};
 pub use stream::{StreamKey, StreamName};
 
+#[cfg(all(feature = "bincode", feature = "model"))]
+pub(crate) use codec::{from_bincode, to_bincode};
 pub(crate) use limits::{
     BATCH_BYTES_MAX, EVENT_TYPE_MAX, METADATA_MAX, NAME_MAX, STREAM_NAME_MAX, SUBJECT_MAX, TAG_MAX,
     TAGS_MAX,
