@@ -3,6 +3,7 @@
 //! Knows: an allocator that counts. Does not know: what the memory is for. What a bound allows for
 //! is said beside it; a bound above what `docs/PERFORMANCE.md` aims at is named there as a gap.
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -90,7 +91,6 @@ fn an_append_of_one_event_allocates_a_small_constant() {
             std::hint::black_box(appended.unwrap());
         }
     });
-    println!("{count} allocations for {APPENDS} appends");
     assert!(count <= EACH * APPENDS, "{count} allocations for {APPENDS} appends");
 }
 
@@ -110,7 +110,6 @@ fn a_scan_allocates_nothing_per_event() {
         })
     };
     let [few, many] = [10, 10_000].map(scan);
-    println!("{few} allocations for 10 events, {many} for 10000");
     assert!(many <= few + 20, "{few} allocations for 10 events, {many} for 10000");
     assert_eq!(bytes, 10_010 * 256);
 }
@@ -132,6 +131,5 @@ fn a_subscription_allocates_an_event_and_nothing_else() {
         })
     };
     let [few, many] = [10, 9_990].map(&mut take);
-    println!("{few} allocations for 10 events, {many} for 9990");
     assert!(many <= 9_990 + 20, "{few} allocations for 10 events, {many} for 9990");
 }
