@@ -142,8 +142,8 @@ fn the_sound_store_is_read_whole() {
     assert!(store.stats().segments >= 2 && store.open_report().clean);
 }
 
-/// Found by the target `directory`: a sidecar that is looked at late did not check, the log under it
-/// neither, and a look-up by id answered that there is no such event: only damage found when
+/// Found by the target `directory`: a sidecar that is looked at late did not check, the log under
+/// it neither, and a look-up by id answered that there is no such event: only damage found when
 /// opening was asked about.
 #[test]
 fn damage_that_is_found_later_is_an_answer_too() {
