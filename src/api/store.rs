@@ -277,10 +277,12 @@ impl Store {
         }
     }
 
-    /// In a store that was opened around damage, what is not found may be what was lost.
+    /// In a store in which damage was found, at its opening or since, what is not found may be what
+    /// was lost.
     fn sure<T>(&self, found: Option<T>) -> Result<Option<T>> {
         if found.is_none() {
             self.engine().refuse_doubt_after(Position::START)?;
+            self.engine().refuse_found_later()?;
         }
         Ok(found)
     }

@@ -90,6 +90,13 @@ impl Engine {
     }
 
     /// # Errors
+    /// `Damaged` when damage was found since the opening, in what that did not read.
+    pub(crate) fn refuse_found_later(&self) -> Result<()> {
+        let later = self.found_later.lock();
+        later.damage.first().map_or(Ok(()), |damage| Err(damage_error(damage)))
+    }
+
+    /// # Errors
     /// `Closed` after closing; `Invalid` inside a rule that decides in the writer.
     pub(crate) fn refuse_closed(&self) -> Result<()> {
         refuse_inside()?;

@@ -142,6 +142,15 @@ fn the_sound_store_is_read_whole() {
     assert!(store.stats().segments >= 2 && store.open_report().clean);
 }
 
+/// Found by the target `directory`: a sidecar that is looked at late did not check, the log under
+/// it neither, and a look-up by id answered that there is no such event: only damage found when
+/// opening was asked about.
+#[test]
+fn damage_that_is_found_later_is_an_answer_too() {
+    let (a_bit_of_the_sidecar, the_last_events) = ([0, 0, 0, 2, 3], [1, 1, 0x2D, 0x30, 0xFA]);
+    directory(&[a_bit_of_the_sidecar, the_last_events].concat());
+}
+
 /// Files of the sound store, cut to what is used, with every checksum that of the fuzzers' store.
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let (disk, events) = directory::sound_store();

@@ -12,30 +12,41 @@ use crossbeam_channel::{RecvError, RecvTimeoutError, SendError};
 use shuttle::sync as model;
 use std::sync::Arc;
 
-#[derive(Default)]
-pub(crate) struct Mutex<T>(model::Mutex<T>);
+pub(crate) struct Mutex<T: ?Sized>(model::Mutex<T>);
 
 /// Empty only while its thread waits on a condition.
-pub(crate) struct MutexGuard<'a, T>(Option<model::MutexGuard<'a, T>>);
+pub(crate) struct MutexGuard<'a, T: ?Sized>(Option<model::MutexGuard<'a, T>>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(model::Mutex::new(value))
     }
+}
 
+impl<T: ?Sized> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         let guard = self.0.lock();
         MutexGuard(Some(guard.unwrap_or_else(|poisoned| poisoned.into_inner())))
     }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }
 
-impl<T> fmt::Debug for Mutex<T> {
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Mutex")
     }
 }
 
-impl<T> Deref for MutexGuard<'_, T> {
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -46,7 +57,7 @@ impl<T> Deref for MutexGuard<'_, T> {
     }
 }
 
-impl<T> DerefMut for MutexGuard<'_, T> {
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         match &mut self.0 {
             Some(guard) => guard,
