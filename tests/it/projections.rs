@@ -423,3 +423,22 @@ fn types_that_are_not_known_are_passed_over_or_refused() {
     options().start().unwrap().catch_up(&mut see).unwrap();
     assert_eq!(seen, 2);
 }
+
+#[test]
+fn lag_is_told_in_events_and_in_age() {
+    let clock = std::sync::Arc::new(factlog::ManualClock::at(1_000_000));
+    let store = Store::options().clock(clock.clone()).in_memory().unwrap();
+    let mut projection = store.projection::<Count>("p").start().unwrap();
+    let lag = |projection: &factlog::Projection<Count>| {
+        let status = projection.control().status().unwrap();
+        (status.lag_events, status.lag.as_secs())
+    };
+    assert_eq!(lag(&projection), (0, 0));
+    counted(&store, 1..=1);
+    clock.set(4_000_000);
+    counted(&store, 2..=3);
+    clock.set(9_000_000);
+    assert_eq!(lag(&projection), (3, 8), "since the first that waits was recorded");
+    projection.catch_up(|_| Ok::<(), String>(())).unwrap();
+    assert_eq!(lag(&projection), (0, 0));
+}
