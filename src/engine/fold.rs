@@ -108,8 +108,8 @@ fn fold_record(
     }
 }
 
-/// Where in a frame, after the record at `at` whose head does not check, records begin that fill the
-/// rest of it and end with its last event. What only looks like a record may be somebody's data.
+/// Where in a frame, after the record at `at` whose head does not check, records begin that fill
+/// the rest of it and end with its last event. What only looks like a record may be data.
 fn rest_of_frame(frame: &[u8], at: usize, seed: u32, end_position: u64) -> Option<usize> {
     let head = |at: usize| RecordHead::decode(frame.get(at..)?, seed);
     let mut from = at + 8;
