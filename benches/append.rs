@@ -1,156 +1,164 @@
-//! Durable appends beside the least a disk can be asked for: a bare loop that writes the same bytes
-//! to a file written with zeros before, in the same directory, and calls `fdatasync` after each.
+//! Appends beside the bare limit: W1, W2, W3, W4, and importing.
 //!
-//! Knows: the public API and how many bytes a frame takes (`docs/FORMAT.md`). The two take turns in
-//! short rounds, so that a disk that slows down slows both; the last lines print their ratio.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+//! Knows: how each side is asked to append; `workload` has the events and the turns. Input is made
+//! before the clock starts, on both sides.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark")]
+#![allow(clippy::print_stdout, clippy::cast_sign_loss, reason = "a benchmark")]
+#![allow(clippy::cast_possible_truncation, clippy::indexing_slicing, reason = "a benchmark")]
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+mod bare;
+mod workload;
+
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput};
-use factlog::{Expect, NewEvent, Store};
+use bare::Bare;
+use criterion::Criterion;
+use factlog::{Durability, Expect, NewEvent, Store, Version};
+use workload::{Fact, Unit, Work, Writer, compare, criterion, folder, size};
 
-const STREAM: &str = "Order-1";
-const EVENT_TYPE: &str = "T";
-const DATA_BYTES: usize = 340;
-const ROUNDS: usize = 21;
-const ROUND: u64 = 40;
+const STREAMS: usize = 10_000;
 
-/// What one batch takes on disk: a frame header, then per event a head and a body, padded to 8.
-fn frame_bytes(events: usize) -> usize {
-    let body = 28 + STREAM.len() + EVENT_TYPE.len() + DATA_BYTES;
-    64 + events * (40 + body.next_multiple_of(8))
-}
+/// What one thread will append in a round: stream, its version, events.
+type Plan<E> = Vec<(usize, u64, Vec<E>)>;
 
-fn batch(events: usize) -> Vec<NewEvent> {
-    (0..events).map(|_| NewEvent::binary(EVENT_TYPE, vec![7; DATA_BYTES])).collect()
-}
-
-/// The limit: one write and one sync per batch, over space that is already there.
-struct Bare {
-    file: File,
-    capacity: u64,
-    at: u64,
-}
-
-impl Bare {
-    const CAPACITY: u64 = 64 << 20;
-
-    fn open(folder: &Path) -> Self {
-        let path = folder.join("bare");
-        let mut file = File::options().write(true).create_new(true).open(path).unwrap();
-        let zeros = vec![0; 1 << 20];
-        for _ in 0..Self::CAPACITY / (1 << 20) {
-            file.write_all(&zeros).unwrap();
-        }
-        file.sync_all().unwrap();
-        Self { file, capacity: Self::CAPACITY, at: 0 }
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        let length = u64::try_from(bytes.len()).unwrap();
-        if self.at + length > self.capacity {
-            self.at = 0;
-        }
-        self.file.write_all_at(bytes, self.at).unwrap();
-        self.file.sync_data().unwrap();
-        self.at += length;
-    }
-}
-
-/// Both contestants over one directory.
-struct Pair {
-    store: Store,
-    bare: Bare,
-    events: usize,
-    bytes: Vec<u8>,
-    _folder: tempfile::TempDir,
-}
-
-impl Pair {
-    fn new(events: usize) -> Self {
-        // Beside the build, because /tmp may be memory, where a sync costs nothing.
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let store = Store::open(folder.path().join("store")).unwrap();
-        let bare = Bare::open(folder.path());
-        Self { store, bare, events, bytes: vec![7; frame_bytes(events)], _folder: folder }
-    }
-
-    fn time_store(&self, times: u64) -> Duration {
-        let start = Instant::now();
-        for _ in 0..times {
-            self.store.append(STREAM, Expect::Any, batch(self.events)).unwrap();
-        }
-        start.elapsed()
-    }
-
-    fn time_bare(&mut self, times: u64) -> Duration {
-        let start = Instant::now();
-        for _ in 0..times {
-            self.bare.append(&self.bytes);
-        }
-        start.elapsed()
-    }
-}
-
-fn measure(criterion: &mut Criterion, pair: &mut Pair) {
-    let mut group = criterion.benchmark_group("append");
-    group.throughput(Throughput::Elements(u64::try_from(pair.events).unwrap()));
-    group.bench_function(BenchmarkId::new("store", pair.events), |bencher| {
-        bencher.iter_custom(|times| pair.time_store(times));
-    });
-    group.bench_function(BenchmarkId::new("bare", pair.events), |bencher| {
-        bencher.iter_custom(|times| pair.time_bare(times));
-    });
-    group.finish();
-}
-
-/// The median over rounds in which each goes once, first and second in turn.
-fn ratio(pair: &mut Pair) {
-    let mut rounds: Vec<(f64, Duration, Duration)> = (0..ROUNDS)
-        .map(|round| {
-            let (store, bare) = if round % 2 == 0 {
-                let store = pair.time_store(ROUND);
-                (store, pair.time_bare(ROUND))
-            } else {
-                let bare = pair.time_bare(ROUND);
-                (pair.time_store(ROUND), bare)
-            };
-            (bare.as_secs_f64() / store.as_secs_f64(), store, bare)
-        })
-        .collect();
-    rounds.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let rate = |times: Duration| {
-        let events = u32::try_from(pair.events).unwrap();
-        f64::from(events) * ROUND as f64 / times.as_secs_f64()
+fn plan(writer: &mut Writer, times: u64, events: usize) -> Plan<Fact> {
+    let next = |_| {
+        let (stream, version) = writer.next(events);
+        (stream, version, writer.facts(events))
     };
-    let [low, middle, high] = [0, ROUNDS / 2, ROUNDS - 1].map(|at| rounds.get(at).unwrap());
-    println!(
-        "append/{}: store {:.0} events/s, bare {:.0} events/s, ratio {:.3} ({:.3} to {:.3})",
-        pair.events,
-        rate(middle.1),
-        rate(middle.2),
-        middle.0,
-        low.0,
-        high.0,
-    );
+    (0..times).map(next).collect()
+}
+
+fn as_events(plan: Plan<Fact>) -> Plan<NewEvent> {
+    let events = |facts: Vec<Fact>| facts.into_iter().map(Fact::event).collect();
+    plan.into_iter().map(|(stream, version, facts)| (stream, version, events(facts))).collect()
+}
+
+/// Runs every thread's plan; answers the time from the first start to the last end.
+fn run<E: Send>(
+    writers: &mut [Writer],
+    plans: Vec<Plan<E>>,
+    append: impl Fn(&str, u64, Vec<E>) + Sync,
+) -> Duration {
+    if let ([writer], [_]) = (&*writers, plans.as_slice()) {
+        let start = Instant::now();
+        for (stream, version, events) in plans.into_iter().flatten() {
+            append(writer.name(stream), version, events);
+        }
+        return start.elapsed();
+    }
+    let barrier = std::sync::Barrier::new(writers.len() + 1);
+    std::thread::scope(|scope| {
+        for (writer, plan) in writers.iter().zip(plans) {
+            let (append, barrier) = (&append, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                for (stream, version, events) in plan {
+                    append(writer.name(stream), version, events);
+                }
+                barrier.wait();
+            });
+        }
+        barrier.wait();
+        let start = Instant::now();
+        barrier.wait();
+        start.elapsed()
+    })
+}
+
+/// Appends by so many threads, in batches of so many events.
+struct Shape<'a> {
+    name: &'a str,
+    threads: usize,
+    events: usize,
+    times: usize,
+    syncs: bool,
+}
+
+fn appends(criterion: &mut Criterion, shape: &Shape<'_>) {
+    if !workload::wanted(shape.name) {
+        return;
+    }
+    let folder = folder();
+    let durability = if shape.syncs { Durability::Sync } else { Durability::Os };
+    let store = Store::options().durability(durability).open(folder.path().join("store")).unwrap();
+    let bare = Bare::create(folder.path(), size(512 << 20, 64 << 20) as u64, shape.syncs);
+    let writers = || -> Vec<Writer> {
+        (0..shape.threads).map(|thread| Writer::new(thread, shape.threads, STREAMS)).collect()
+    };
+    let (mut for_store, mut for_bare) = (writers(), writers());
+    let plans = |writers: &mut [Writer], times: u64| -> Vec<Plan<Fact>> {
+        let each = times.div_ceil(shape.threads as u64);
+        writers.iter_mut().map(|writer| plan(writer, each, shape.events)).collect()
+    };
+    let mut factlog = |times: u64| {
+        let plans = plans(&mut for_store, times).into_iter().map(as_events).collect();
+        run(&mut for_store, plans, |stream, version, events| {
+            store.append(stream, Expect::Version(Version::new(version)), events).unwrap();
+        })
+    };
+    let mut limit = |times: u64| {
+        let plans = plans(&mut for_bare, times);
+        bare.make_room();
+        run(&mut for_bare, plans, |stream, version, facts: Vec<Fact>| {
+            bare.append(stream, version, &facts).unwrap();
+        })
+    };
+    let work =
+        Work { name: shape.name, unit: Unit::Events(shape.events), times: shape.times as u64 };
+    compare(criterion, &work, &mut factlog, &mut limit);
+    store.close().unwrap();
+}
+
+/// Many batches handed over without waiting for each; the limit appends them one by one.
+fn import(criterion: &mut Criterion) {
+    const EVENTS: usize = 1_000;
+    if !workload::wanted("import") {
+        return;
+    }
+    let folder = folder();
+    let store = Store::open(folder.path().join("store")).unwrap();
+    let bare = Bare::create(folder.path(), size(512 << 20, 64 << 20) as u64, true);
+    let (mut ours, mut theirs) = (Writer::new(0, 1, STREAMS), Writer::new(0, 1, STREAMS));
+    let mut factlog = |times: u64| {
+        let plan = as_events(plan(&mut ours, times, EVENTS));
+        let start = Instant::now();
+        let submit = |(stream, version, events): (usize, u64, Vec<NewEvent>)| {
+            let expect = Expect::Version(Version::new(version));
+            store.batch().append(ours.name(stream), expect, events).submit().unwrap()
+        };
+        let tickets: Vec<_> = plan.into_iter().map(submit).collect();
+        tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+        start.elapsed()
+    };
+    let mut limit = |times: u64| {
+        let plan = plan(&mut theirs, times, EVENTS);
+        bare.make_room();
+        let start = Instant::now();
+        for (stream, version, facts) in plan {
+            bare.append(theirs.name(stream), version, &facts).unwrap();
+        }
+        start.elapsed()
+    };
+    let times = size(100, 10) as u64;
+    let work = Work { name: "import", unit: Unit::Events(EVENTS), times };
+    compare(criterion, &work, &mut factlog, &mut limit);
+    store.close().unwrap();
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    // Without `--bench` this is a test that it runs at all.
-    let in_earnest = std::env::args().any(|argument| argument == "--bench");
-    for events in [1, 100] {
-        let mut pair = Pair::new(events);
-        measure(&mut criterion, &mut pair);
-        if in_earnest {
-            ratio(&mut pair);
-        }
-        pair.store.close().unwrap();
+    let mut criterion = criterion();
+    let shapes = [
+        ("W1_one_thread", 1, 1, size(1_000, 50), true),
+        ("W2_16_threads", 16, 1, size(16_000, 320), true),
+        ("W2_64_threads", 64, 1, size(32_000, 640), true),
+        ("W3_batches_of_100", 1, 100, size(500, 20), true),
+        ("W3_batches_of_1000", 1, 1_000, size(100, 10), true),
+        ("W4_not_synced", 1, 1, size(50_000, 1_000), false),
+    ];
+    for (name, threads, events, times, syncs) in shapes {
+        appends(&mut criterion, &Shape { name, threads, events, times, syncs });
     }
+    import(&mut criterion);
     criterion.final_summary();
 }

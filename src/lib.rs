@@ -204,6 +204,9 @@
 //!
 //! No feature changes what bytes on disk mean.
 
+#[macro_use]
+mod planted;
+
 // In reading order: from the words up to the verbs.
 mod types;
 

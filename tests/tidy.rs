@@ -11,6 +11,8 @@ mod code;
 mod papers;
 #[path = "tidy/planted.rs"]
 mod planted;
+#[path = "tidy/proof.rs"]
+mod proof;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -28,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rustix", &["src/disk/"]),
     ("SystemTime::now", &["src/clock.rs"]),
     ("Instant::now", &["src/clock.rs"]),
+    ("shuttle", &["src/sync"]),
     ("parking_lot", &["src/sync.rs", "src/clock.rs", "src/disk/"]),
     ("std::sync", &["src/sync.rs", "src/clock.rs", "src/disk/"]),
 ];
@@ -86,6 +89,8 @@ impl Tree {
         faults.extend(self.sources.values().filter_map(|s| self.reachable(s)));
         faults.extend(self.links());
         faults.extend(self.papers());
+        faults.extend(self.classes());
+        faults.extend(self.bugs());
         faults
     }
 }

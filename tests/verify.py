@@ -196,7 +196,8 @@ class Store:
         raw = self.load("live") or b""
         for at in (0, BLOCK):
             mark = raw[at:at + 68]
-            if len(mark) == 68 and mark[:4] == b"FLLV" and mark[8:24] == self.store:
+            counts = struct.unpack("<5Q", mark[24:64]) if len(mark) == 68 else ()
+            if counts and mark[:4] == b"FLLV" and mark[8:24] == self.store and max(counts) < 1 << 62:
                 if crc32(mark[:64]) == struct.unpack("<I", mark[64:])[0]:
                     self.epoch = max(self.epoch, struct.unpack("<I", mark[4:8])[0])
                     self.certified = max(self.certified, struct.unpack("<Q", mark[32:40])[0])
@@ -239,6 +240,8 @@ class Store:
                               % (name, version, scope, flags, base))
         generation, epoch, count, first, last, durable = struct.unpack("<QIIQQQ", raw[32:72])
         if len(raw) != 84 + 24 * count or count > 1024 or first < 1 or first - 1 > last:
+            return None
+        if max(generation, last, durable) >= 1 << 62:
             return None
         ancestors = [(raw[at:at + 16], *struct.unpack("<Q", raw[at + 16:at + 24]))
                      for at in range(80, 80 + 24 * count, 24)]
@@ -431,9 +434,10 @@ class Store:
             head = data[at:at + 32]
             entry = None
             if len(head) == 32 and crc32(u64(at), crc32(head[:28], seed)) == struct.unpack("<I", head[28:])[0]:
-                magic, key, value, removed, _, body_sum, _ = struct.unpack("<4sIIIQII", head)
+                magic, key, value, removed, sequence, body_sum, _ = struct.unpack("<4sIIIQII", head)
                 end = at + 32 + key + value + -(key + value) % 8
-                if magic == b"FLK0" and 1 <= key <= 4095 and value <= 256 << 20 and removed <= 1:
+                sane = 1 <= key <= 4095 and value <= 64 << 20 and removed <= 1 and sequence < 1 << 62
+                if magic == b"FLK0" and sane:
                     body = data[at + 32:end]
                     if len(body) == end - at - 32 and crc32(body) == body_sum:
                         entry = body[:key], None if removed else body[key:key + value]

@@ -226,7 +226,7 @@ impl Read {
         let mut events = Events::over(self)?;
         while events.left > 0 {
             let Some((segment, ordinal)) = events.walk.next() else { break };
-            let event = events.reader.read(&segment, ordinal)?;
+            let event = events.reader.read(segment, ordinal)?;
             if !events.wants.takes(&event) {
                 continue;
             }
@@ -355,7 +355,7 @@ impl Iterator for Events {
         }
         while self.left > 0 {
             let (segment, ordinal) = self.walk.next()?;
-            match self.reader.read(&segment, ordinal) {
+            match self.reader.read(segment, ordinal) {
                 Ok(event) if self.wants.takes(&event) => {
                     self.left -= 1;
                     return Some(Ok(event.to_owned()));
@@ -422,12 +422,12 @@ impl Walk {
         Self::new(View::default(), Wanted::All, bounds, false)
     }
 
-    fn next(&mut self) -> Option<(Arc<Segment>, u32)> {
-        loop {
-            if let Some((segment, found, left)) = &mut self.current {
+    fn next(&mut self) -> Option<(&Segment, u32)> {
+        let ordinal = loop {
+            if let Some((_, found, left)) = &mut self.current {
                 let at = if self.backward { left.next_back() } else { left.next() };
                 if let Some(ordinal) = at.and_then(|at| found.get(at)) {
-                    return Some((segment.clone(), ordinal));
+                    break ordinal;
                 }
             }
             let next = match self.backward {
@@ -442,6 +442,8 @@ impl Walk {
             let found = candidates(&segment, &self.wanted, from..to);
             let all = 0..found.len();
             self.current = Some((segment, found, all));
-        }
+        };
+        let (segment, ..) = self.current.as_ref()?;
+        Some((segment, ordinal))
     }
 }

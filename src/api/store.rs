@@ -2,8 +2,6 @@
 //!
 //! Knows: what each verb means. Does not know: how it is done.
 
-use std::thread::JoinHandle;
-
 use uuid::Uuid;
 
 use super::append::BatchBuilder;
@@ -13,6 +11,7 @@ use super::source::Source;
 use super::subscribe::SubscribeOptions;
 use crate::engine::{Appended, Engine, Mark};
 use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
+use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex};
 use crate::types::{
     Error, ErrorKind, Expect, NewEvent, OpenReport, Position, Query, RecordedEvent, Result,
@@ -48,7 +47,7 @@ impl Handle {
         let outcome = self.engine.close();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             thread.thread().unpark();
-            if thread.thread().id() == std::thread::current().id() {
+            if thread.thread().id() == thread::current().id() {
                 // The last handle was dropped by a waker that this thread ran; it ends by itself.
                 continue;
             }
@@ -278,10 +277,12 @@ impl Store {
         }
     }
 
-    /// In a store that was opened around damage, what is not found may be what was lost.
+    /// In a store in which damage was found, at its opening or since, what is not found may be what
+    /// was lost.
     fn sure<T>(&self, found: Option<T>) -> Result<Option<T>> {
         if found.is_none() {
             self.engine().refuse_doubt_after(Position::START)?;
+            self.engine().refuse_found_later()?;
         }
         Ok(found)
     }

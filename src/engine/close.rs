@@ -5,8 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-
 use super::commit::Lead;
 use super::keeper::Job;
 use super::parts::{make_part, remove_parts};
@@ -17,7 +15,7 @@ use crate::clock::monotonic;
 use crate::disk::Access;
 use crate::format::Head;
 use crate::log::{CommitFailure, LogEnd, Part, Tail, find_segment};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, Receiver, RecvTimeoutError};
 use crate::types::{Durability, Error, ErrorKind, OpenReport, Position, Result};
 
 /// The live file is synced when nothing was committed for so long.
@@ -97,6 +95,7 @@ impl Engine {
         let mut tail = self.tail.lock();
         let sound = self.is_poisoned().is_none();
         let due = tail.as_mut().filter(|tail| sound && tail.has_unsynced());
+        let due = due.filter(|_| !planted!(IntervalForgotten));
         let Some(tail) = due else { return };
         match tail.sync() {
             Ok(()) => {
@@ -143,6 +142,9 @@ impl Engine {
             _ => Ok(()),
         };
         drop(lead);
+        if planted!(LockGivenBackEarly) {
+            self.release();
+        }
         self.watch.end();
         self.hand(Job::Stop);
         outcome
@@ -253,6 +255,7 @@ impl Keeper<'_> {
     fn judge(&self, outcome: Result<()>) {
         if let Err(error) = outcome
             && error.kind() != ErrorKind::DiskFull
+            && !planted!(KeeperFailureIgnored)
         {
             self.engine.poison(&error);
         }

@@ -4,8 +4,8 @@
 //! files.
 
 use crate::format::{
-    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordKind, Source,
-    Step, Walker, decode_event,
+    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordHead, RecordKind,
+    Source, Step, Walker, decode_event,
 };
 use crate::index::TailIndex;
 use crate::log::SegmentInfo;
@@ -64,7 +64,7 @@ pub(crate) fn fold_segment(
                 };
                 let offset = folded.walker.offset;
                 folded.break_at(info, offset, what, limit)?;
-                folded.go_on(source, info, limit)?;
+                folded.go_on(source, info, (limit, bad))?;
             }
         }
     }
@@ -108,6 +108,29 @@ fn fold_record(
     }
 }
 
+/// Where in a frame, after the record at `at` whose head does not check, records begin that fill
+/// the rest of it and end with its last event. What only looks like a record may be data.
+fn rest_of_frame(frame: &[u8], at: usize, seed: u32, end_position: u64) -> Option<usize> {
+    let head = |at: usize| RecordHead::decode(frame.get(at..)?, seed);
+    let mut from = at + 8;
+    while from < frame.len() {
+        let (mut to, mut next) = (from, None);
+        while let Some(head) = head(to) {
+            if head.kind == RecordKind::Event {
+                let follows = next.is_none_or(|next| next == head.position);
+                next = follows.then(|| head.position.saturating_add(1));
+            }
+            to += head.record_bytes();
+        }
+        if to == frame.len() && next == Some(end_position) {
+            return Some(from);
+        }
+        // Beginning later in the same row of records ends in the same place.
+        from = to.max(from + 8);
+    }
+    None
+}
+
 impl Folded {
     fn next_position(&self) -> u64 {
         use crate::index::SegmentLookup;
@@ -136,12 +159,13 @@ impl Folded {
         Ok(())
     }
 
-    /// Behind a bad frame: takes in what still checks of it, and goes on at the next frame.
+    /// Behind a bad frame: takes in what still checks of it, and goes on at the next frame. Of a
+    /// frame that checks and belongs elsewhere nothing is taken: it is another history's.
     fn go_on(
         &mut self,
         source: &mut dyn Source,
         info: &SegmentInfo,
-        limit: FoldLimit,
+        (limit, bad): (FoldLimit, Bad),
     ) -> Result<()> {
         let unread = |error| Error::io(format!("cannot read {}", info.name()), error);
         let at = self.walker.offset;
@@ -151,7 +175,9 @@ impl Folded {
             let length =
                 usize::try_from(u64::from(header.length).min(limit.offset - at)).unwrap_or(0);
             let bytes = source.bytes(at, length).map_err(unread)?;
-            self.salvage(bytes, at, info.seed, limit);
+            if bad != Bad::Misplaced {
+                self.salvage(bytes, (at, &header), info.seed, limit);
+            }
             from = at + u64::from(header.length);
         }
         let range = from..limit.offset;
@@ -168,11 +194,24 @@ impl Folded {
     }
 
     /// Takes in every event of a damaged frame that still checks.
-    fn salvage(&mut self, frame: &[u8], base: u64, seed: u32, limit: FoldLimit) {
+    fn salvage(
+        &mut self,
+        frame: &[u8],
+        (base, header): (u64, &FrameHeader),
+        seed: u32,
+        limit: FoldLimit,
+    ) {
         let mut at = FRAME_HEADER_BYTES;
+        let end = header.first_position.saturating_add(header.events.into());
         while let Some(rest) = frame.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(head) = RecordHead::decode(rest, seed) else {
+                // Nobody knows where the next record begins.
+                let Some(next) = rest_of_frame(frame, at, seed, end) else { return };
+                at = next;
+                continue;
+            };
             let Some(record) = Record::decode(rest, seed) else {
-                at += 8;
+                at += head.record_bytes();
                 continue;
             };
             if record.head.kind == RecordKind::Event && record.head.position < limit.next_position {

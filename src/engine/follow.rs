@@ -22,7 +22,7 @@ use crate::format::{
 use crate::index::CheckpointEntry;
 use crate::log::{LogEnd, SegmentInfo, Survey, find_segment, read_live, survey};
 use crate::segment::{EndVerdict, FileSource, certified_extent};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, park_timeout};
 use crate::types::{Error, ErrorKind, IdScope, OpenReport, Position, Result};
 
 /// A place that stays unreadable for so long, although it is certified, is damage.
@@ -144,7 +144,10 @@ impl Follower {
             let offset = live.map_or(seen, |mark| mark.end.max(seen));
             FoldLimit { offset, next_position: next, tolerant: true }
         } else {
-            let place = end.walk.certified_end(end.certified);
+            let place = match planted!(FollowerBeyondDurable) {
+                true => end.walk.good,
+                false => end.walk.certified_end(end.certified),
+            };
             let next_position = place.expected.position;
             FoldLimit { offset: place.offset, next_position, tolerant: false }
         };
@@ -360,7 +363,7 @@ pub(super) fn follow(engine: &Engine, mut follower: Follower) {
     let mut sidecars = monotonic();
     while !engine.closed.load(Ordering::Acquire) {
         // Closing unparks this thread.
-        std::thread::park_timeout(engine.settings.poll_interval);
+        park_timeout(engine.settings.poll_interval);
         let mark = read_live(&*engine.disk, follower.head.store);
         let outcome = mark.and_then(|mark| match mark {
             Some(mark) if mark.sequence != seen || trouble.is_some() => {

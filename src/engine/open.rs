@@ -2,10 +2,7 @@
 //!
 //! Knows: the order of opening. Does not know: verbs.
 
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use crossbeam_channel::unbounded;
 
 use super::catalog::Catalog;
 use super::close::{commit_in_background, keep};
@@ -24,7 +21,8 @@ use crate::disk::Disk;
 use crate::format::{FileName, name_of};
 use crate::index::Binding;
 use crate::log::{CommitFailure, LogEnd, Recovered, SegmentInfo, Tail, recover};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, RwLock};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, RwLock, unbounded};
 use crate::types::{
     Error, ErrorKind, IndexOrigin, OpenReport, Position, Result, Settings, SidecarRebuilt,
 };
@@ -105,7 +103,7 @@ pub(crate) fn open_writer(
 }
 
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+    let thread = thread::Builder::new().name(name.into()).spawn(run);
     thread.map_err(|error| Error::io("cannot start a thread", error))
 }
 

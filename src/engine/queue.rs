@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::task::{Poll, Waker};
 
 use super::batch::{Appended, Batch};
+use super::watch::wake_each;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::types::{Error, ErrorKind, Limits, Result};
 
@@ -30,17 +31,17 @@ struct SlotState {
 
 impl Slot {
     pub(crate) fn answer(&self, outcome: Result<Appended>) {
-        let waker = {
-            let mut state = self.state.lock();
-            state.outcome = Some(outcome);
-            if state.waited {
-                self.changed.notify_all();
-            }
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+        wake_each(self.settle(outcome));
+    }
+
+    /// Answers, but leaves it to the caller to wake the task that polls.
+    pub(crate) fn settle(&self, outcome: Result<Appended>) -> Option<Waker> {
+        let mut state = self.state.lock();
+        state.outcome = Some(outcome);
+        if state.waited {
+            self.changed.notify_all();
         }
+        state.waker.take()
     }
 
     pub(crate) fn outcome(&self) -> Option<Result<Appended>> {
@@ -184,10 +185,12 @@ impl Queue {
         loop {
             {
                 let mut state = self.state.lock();
-                if let Some(outcome) = slot.outcome() {
+                // Nobody else asks: whoever waits owns the batch.
+                if let Some(outcome) = slot.state.lock().outcome.take() {
                     return Turn::Done(outcome);
                 }
-                if !state.leading {
+                // With nothing in line the batch was taken: whoever led is about to answer it.
+                if !state.leading && !state.waiting.is_empty() {
                     state.leading = true;
                     return Turn::Lead;
                 }
@@ -283,4 +286,31 @@ impl Queue {
 
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the store is closed")
+}
+
+#[cfg(all(test, not(factlog_shuttle)))]
+mod tests {
+    use super::*;
+
+    /// Found by a schedule: between giving the lead back and answering, the one who waited took the
+    /// lead over an empty line, again and again, until the answer came; a slow waker made him burn
+    /// a core.
+    #[test]
+    fn who_waits_for_an_answer_being_given_does_not_lead() {
+        let queue = Queue::new(Limits::default(), true);
+        let slot = queue.try_push(Batch::default()).unwrap();
+        assert!(queue.try_lead());
+        let taken = queue.take(1, 1);
+        queue.stop_leading();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| matches!(queue.turn(&slot), Turn::Done(_)));
+            while !slot.state.lock().waited && !waiter.is_finished() {
+                std::thread::yield_now();
+            }
+            for queued in taken {
+                queued.slot.answer(Err(closed()));
+            }
+            assert!(waiter.join().unwrap(), "he was to lead, with nothing in line");
+        });
+    }
 }

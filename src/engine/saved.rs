@@ -58,7 +58,8 @@ impl Checkpoint {
     pub(crate) fn later(saved: Option<Self>, carried: Option<Self>) -> Option<Self> {
         match (saved, carried) {
             (Some(saved), Some(carried))
-                if saved.frame >= carried.frame || saved.position >= carried.position =>
+                if saved.frame >= carried.frame && !planted!(ResetForgotten)
+                    || saved.position >= carried.position =>
             {
                 Some(saved)
             }

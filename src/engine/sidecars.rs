@@ -103,7 +103,7 @@ impl Opening<'_> {
         let file = self.disk.open(&name, Access::Read).map_err(unread)?;
         let size = file.size().map_err(unread)?;
         let what = "segment is shorter than its successor says";
-        match size < end.offset {
+        match size < end.offset && !planted!(ShortSegmentPassed) {
             false => Ok(()),
             true if !self.read_only => Err(Error::damaged(name, size, what)),
             true => {

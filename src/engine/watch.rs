@@ -5,6 +5,7 @@
 //! sleeps; the publisher raises the level and then looks whether anybody announced himself, so one
 //! of the two sees the other.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -50,6 +51,14 @@ pub(crate) enum Woken {
     Ended,
 }
 
+/// Wakes tasks. Wakers are the callers' code: one that panics takes neither the others' turn nor
+/// the thread that happens to run it.
+pub(crate) fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
+}
+
 impl Watch {
     pub(crate) fn level(&self, mark: Mark) -> Position {
         let level = match mark {
@@ -83,7 +92,10 @@ impl Watch {
         }
         let wakers = {
             let mut waiting = self.waiting.lock();
-            self.moved.notify_all();
+            match planted!(OneWaiterWoken) {
+                true => drop(self.moved.notify_one()),
+                false => drop(self.moved.notify_all()),
+            }
             let before = waiting.signals.len();
             waiting.signals.retain(|signal| {
                 !matches!(signal.try_send(()), Err(TrySendError::Disconnected(())))
@@ -93,7 +105,7 @@ impl Watch {
             self.interested.fetch_sub(gone as u64, Ordering::SeqCst);
             wakers
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wake_each(wakers);
     }
 
     /// Waits until the mark is past `seen`, at most for `timeout`.
@@ -143,7 +155,9 @@ impl Watch {
     /// Wakes the task once, when the mark is past `seen`; answers true when it is already, or
     /// nothing further will come.
     pub(crate) fn wake_past(&self, seen: Position, mark: Mark, waker: &Waker) -> bool {
-        self.interested.fetch_add(1, Ordering::SeqCst);
+        if !planted!(WakeUpLost) {
+            self.interested.fetch_add(1, Ordering::SeqCst);
+        }
         let mut waiting = self.waiting.lock();
         if self.level(mark) > seen || self.ended() {
             drop(waiting);

@@ -16,7 +16,7 @@
 //! ```
 
 use super::bytes::{Put, Take};
-use super::record::{Record, RecordKind, push_record};
+use super::record::{RECORD_HEAD_BYTES, Record, RecordKind, padded, push_record};
 use crate::types::{
     BodyLayout, ContentType, EVENT_TYPE_MAX, Error, EventRef, Limits, METADATA_MAX, NewEvent,
     Position, Result, STREAM_NAME_MAX, SUBJECT_MAX, StreamName, TAG_MAX, TAGS_MAX, Timestamp,
@@ -43,6 +43,10 @@ pub(crate) fn encode_event(
     let metadata = metadata_of(event)?;
     check(event, &metadata, limits)?;
     let part = EventPart { id: event.id, start: out.len() };
+    let tags: usize = event.tags.iter().map(|tag| 1 + tag.len()).sum();
+    let names = stream.as_str().len() + event.event_type.len() + tags + event.subject.len();
+    let body = FIXED_BYTES + names + metadata.len() + event.data.len();
+    out.reserve(RECORD_HEAD_BYTES + padded(body));
     push_record(out, RecordKind::Event, |out| {
         out.put(event.id.as_bytes());
         out.put_u16(event.schema_version);

@@ -69,3 +69,13 @@ impl Put for Vec<u8> {
         self.extend_from_slice(bytes);
     }
 }
+
+/// Writes over the front and moves on; what does not fit is left out.
+impl Put for &mut [u8] {
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some((front, rest)) = std::mem::take(self).split_at_mut_checked(bytes.len()) {
+            front.copy_from_slice(bytes);
+            *self = rest;
+        }
+    }
+}

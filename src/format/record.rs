@@ -104,7 +104,8 @@ impl RecordHead {
             body_crc: take.u32()?,
             head_crc: take.u32()?,
         };
-        (crc_from(seed, checked) == head.head_crc).then_some(head)
+        let checks = crc_from(seed, checked) == head.head_crc;
+        (checks || planted!(RecordHeadNotChecked)).then_some(head)
     }
 
     /// Head, body and padding together, in bytes.
@@ -120,7 +121,8 @@ impl<'a> Record<'a> {
         let rest = bytes.get(RECORD_HEAD_BYTES..)?;
         let stored = rest.get(..padded(head.body_length as usize))?;
         let (body, padding) = stored.split_at_checked(head.body_length as usize)?;
-        let whole = crc(stored) == head.body_crc && padding.iter().all(|byte| *byte == 0);
+        let checks = crc(stored) == head.body_crc || planted!(BodyNotChecked);
+        let whole = checks && padding.iter().all(|byte| *byte == 0);
         whole.then_some(Self { head, body })
     }
 

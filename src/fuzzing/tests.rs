@@ -13,6 +13,15 @@ fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
 }
 
+/// Whether this is the repository: a published package has no corpora.
+fn has_corpora() -> bool {
+    let there = corpus("").is_dir();
+    if !there {
+        println!("SKIPPED: fuzz/corpus is not there");
+    }
+    there
+}
+
 /// Every input of a corpus, in the order of names.
 fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(corpus(target)).unwrap().map(Result::unwrap);
@@ -98,7 +107,7 @@ fn runs(target: &str, cases: u64) -> u64 {
 
 #[test]
 fn every_body_holds_over_its_corpus() {
-    for (target, body) in BODIES {
+    for (target, body) in BODIES.into_iter().filter(|_| has_corpora()) {
         let all = inputs(target);
         assert!(!all.is_empty(), "{target} has no corpus");
         for (name, bytes) in all {
@@ -110,7 +119,7 @@ fn every_body_holds_over_its_corpus() {
 
 #[test]
 fn every_body_holds_over_changes_of_its_corpus() {
-    for (target, body) in BODIES {
+    for (target, body) in BODIES.into_iter().filter(|_| has_corpora()) {
         campaign(target, body, runs(target, 60));
     }
 }
@@ -119,7 +128,7 @@ fn every_body_holds_over_changes_of_its_corpus() {
 #[test]
 fn campaign_fuzzing() {
     let cases = std::env::var("FACTLOG_CASES").ok().and_then(|text| text.parse().ok());
-    for (target, body) in BODIES {
+    for (target, body) in BODIES.into_iter().filter(|_| has_corpora()) {
         campaign(target, body, runs(target, cases.unwrap_or(10)));
     }
 }
@@ -131,6 +140,15 @@ fn the_sound_store_is_read_whole() {
     let store = directory::open(&disk, false).unwrap();
     assert_eq!(store.read_all().to_vec().unwrap(), events);
     assert!(store.stats().segments >= 2 && store.open_report().clean);
+}
+
+/// Found by the target `directory`: a sidecar that is looked at late did not check, the log under
+/// it neither, and a look-up by id answered that there is no such event: only damage found when
+/// opening was asked about.
+#[test]
+fn damage_that_is_found_later_is_an_answer_too() {
+    let (a_bit_of_the_sidecar, the_last_events) = ([0, 0, 0, 2, 3], [1, 1, 0x2D, 0x30, 0xFA]);
+    directory(&[a_bit_of_the_sidecar, the_last_events].concat());
 }
 
 /// Files of the sound store, cut to what is used, with every checksum that of the fuzzers' store.

@@ -59,7 +59,7 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
     /// Why the sidecar is doubtful.
     pub(crate) fn open_unchecked(bytes: B, binding: &Binding) -> Result<Self, String> {
         let (header, sections) = Header::decode(&bytes)?;
-        if header.binding != *binding {
+        if header.binding != *binding && !planted!(ForeignSidecarTrusted) {
             return Err("it was made for other bytes of the log".into());
         }
         let mut sidecar = Self { bytes, header, sections, filter: None };
@@ -78,8 +78,10 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
     /// Why the sidecar is doubtful.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self.sections.iter().position(|section| !section.checks(&self.bytes)) {
-            Some(number) => Err(format!("its section {number} does not check")),
-            None => Ok(()),
+            Some(number) if !planted!(SidecarNotChecked) => {
+                Err(format!("its section {number} does not check"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -102,7 +102,7 @@ impl Survey {
                 WalkEnd::Unsupported => None,
             },
             number: walk.stop_number,
-            certified,
+            certified: certified.saturating_sub(u64::from(planted!(CertifiedOneShort))),
             open_batch: walk.open_batch,
             blank_to_end: (sealed || used <= walk.stop) && next_blank,
             survivors: walk.good.expected.number > certified + 1,

@@ -24,14 +24,17 @@ pub(crate) fn replace_file(
     name: &str,
     parts: &[&[u8]],
 ) -> Result<()> {
-    let temporary = name_of(FileName::Temporary(purpose));
+    let in_place = planted!(HeadInPlace) && purpose == Purpose::Head;
+    let temporary = if in_place { name.into() } else { name_of(FileName::Temporary(purpose)) };
     let file = create_temporary(disk, &temporary)?;
     let mut offset = 0;
     for part in parts {
         file.write_at(part, offset).map_err(failed("write", &temporary))?;
         offset += part.len() as u64;
     }
-    file.sync().map_err(failed("sync", &temporary))?;
+    if !planted!(RenamedUnsynced) {
+        file.sync().map_err(failed("sync", &temporary))?;
+    }
     put_in_place(disk, &temporary, name)
 }
 
@@ -49,6 +52,9 @@ pub(crate) fn create_temporary(disk: &dyn Disk, temporary: &str) -> Result<Arc<d
 /// Gives a synced temporary file its name, durably.
 pub(crate) fn put_in_place(disk: &dyn Disk, temporary: &str, name: &str) -> Result<()> {
     disk.rename(temporary, name).map_err(failed("rename a file to", name))?;
+    if planted!(DirectoryNotSynced) {
+        return Ok(());
+    }
     disk.sync_dir().map_err(failed("sync the directory after making", name))
 }
 

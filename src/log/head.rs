@@ -71,7 +71,8 @@ impl HeadFile {
         let mut next = head.clone();
         change(&mut next);
         next.generation += 1;
-        let name = name_of(FileName::Head(u8::from(next.generation % 2 == 1)));
+        let odd = next.generation % 2 == 1 || planted!(HeadInPlace);
+        let name = name_of(FileName::Head(u8::from(odd)));
         replace_file(&*self.disk, Purpose::Head, &name, &[&next.encode()])?;
         *head = next;
         Ok(())

@@ -59,7 +59,8 @@ pub(crate) fn recover(
     found.refuse_damage()?;
     report.notes.extend(found.notes.iter().cloned());
     remove_temporaries(&**disk)?;
-    let epoch = found.epoch.checked_add(1).ok_or_else(|| {
+    let step = u32::from(!planted!(EpochStays));
+    let epoch = found.epoch.checked_add(step).ok_or_else(|| {
         Error::damaged(name_of(FileName::Head(0)), 40, "there is no writer epoch left")
     })?;
     let recovering = Recovering { disk, settings, now, epoch, claims };
@@ -105,7 +106,8 @@ struct Recovering<'a> {
 impl Recovering<'_> {
     /// There is no segment with an opening frame: the log is empty.
     fn begin(&self, found: Survey, report: &mut OpenReport) -> Result<Recovered> {
-        if found.certified_beyond_unopened(&**self.disk)? > 0 {
+        let certified = found.certified_beyond_unopened(&**self.disk)?;
+        if certified > 0 && !planted!(LostOpeningTakenForNone) {
             let what = "the log's first segment has no opening frame though frames were durable";
             let name = name_of(FileName::Segment(found.head.first_segment));
             return Err(Error::damaged(name, FIRST_FRAME, what).at(Position::new(1)));
@@ -153,6 +155,9 @@ impl Recovering<'_> {
                 let from = end.walk.certified_end(end.certified);
                 report.frames_rescued = end.walk.good.expected.number - from.expected.number;
                 let head = self.next_epoch(&found, from.expected.number - 1)?;
+                if planted!(CutBeforeCopied) {
+                    file.set_size(from.offset).map_err(failed("cut", &name))?;
+                }
                 let stage = self.fresh_after(&tail, &head, &file, from, &end)?;
                 let number = tail.number + 1;
                 let log_end = end_at(from);
@@ -262,7 +267,7 @@ impl Recovering<'_> {
     ) -> Result<()> {
         let good = end.walk.good;
         report.frames_set_aside = end.walk.stop_number - good.expected.number + end.following;
-        if end.used > good.offset && !end.sealed {
+        if end.used > good.offset && !end.sealed && !planted!(TornBytesThrownAway) {
             self.set_aside(number, good.offset, end.used, report)?;
         }
         match found.unopened.filter(|file| !file.blank) {
@@ -292,7 +297,9 @@ impl Recovering<'_> {
             }
             at += read as u64;
         }
-        copy.sync().map_err(failed("sync", &kept))?;
+        if !planted!(TornCopyNotSynced) {
+            copy.sync().map_err(failed("sync", &kept))?;
+        }
         put_in_place(&**self.disk, &temporary, &kept)?;
         report.set_aside.push(SetAside {
             file: name,
@@ -354,7 +361,7 @@ impl Recovering<'_> {
         let seed = segment_seed(head_now.store, number);
         let mut stage = Stage::new(seed, self.epoch, predecessor.frame, cursor);
         stage.opening(&Opening { predecessor, last_recorded_at });
-        if let Some(survivors) = survivors {
+        if let Some(survivors) = survivors.filter(|_| !planted!(SurvivorsDropped)) {
             survivors.copy(&mut stage, &file)?;
         }
         // The file gets its name only when all of it is synced, so this claim is true when it is
@@ -365,7 +372,9 @@ impl Recovering<'_> {
             stage.fill_block(COMMIT_BLOCK, 0);
         }
         flush(&mut stage, &file)?;
-        file.sync().map_err(failed("sync", &temporary))?;
+        if !planted!(FreshSegmentNotSynced) {
+            file.sync().map_err(failed("sync", &temporary))?;
+        }
         put_in_place(&**self.disk, &temporary, &name_of(FileName::Segment(number)))?;
         head.update(|head| {
             head.last_segment = head.last_segment.max(number);

@@ -168,14 +168,14 @@ impl Stage {
     /// Lays a batch into one frame or several. Tells `placed` the file offset of each event's
     /// record.
     pub(crate) fn batch(&mut self, batch: &BatchBytes<'_>, placed: &mut Vec<u32>) {
-        let cuts = split(batch);
-        let frames = u32::try_from(cuts.len()).unwrap_or(u32::MAX);
+        let cuts = split(batch).count();
+        let frames = u32::try_from(cuts).unwrap_or(u32::MAX);
         let count = u32::try_from(batch.starts.len()).unwrap_or(u32::MAX);
         let mut versions = batch.versions.iter();
         let mut position = self.cursor.position;
         let number = self.cursor.number;
-        for (at, range) in cuts.iter().enumerate() {
-            let (first, last) = (at == 0, at + 1 == cuts.len());
+        for (at, range) in split(batch).enumerate() {
+            let (first, last) = (at == 0, at + 1 == cuts);
             let totals = if last { (frames, count) } else { (0, 0) };
             let bytes = batch.records.get(range.clone()).unwrap_or_default();
             let control = if last { batch.control } else { &[] };
@@ -209,17 +209,14 @@ impl Stage {
 }
 
 /// The byte ranges of `records` that go into one frame each.
-fn split(batch: &BatchBytes<'_>) -> Vec<std::ops::Range<usize>> {
-    let mut cuts = Vec::new();
-    let mut from = 0;
-    for start in batch.starts.iter().copied().skip(1) {
-        if start - from >= FRAME_BYTES {
-            cuts.push(from..start);
-            from = start;
-        }
-    }
-    cuts.push(from..batch.records.len());
-    cuts
+fn split<'a>(batch: &BatchBytes<'a>) -> impl Iterator<Item = std::ops::Range<usize>> + use<'a> {
+    let mut starts = batch.starts.iter().copied().skip(1);
+    let (mut from, end) = (Some(0), batch.records.len());
+    std::iter::from_fn(move || {
+        let begin = from?;
+        from = starts.find(|start| start - begin >= FRAME_BYTES);
+        Some(begin..from.unwrap_or(end))
+    })
 }
 
 #[cfg(test)]

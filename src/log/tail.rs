@@ -187,7 +187,8 @@ impl Tail {
 
     /// `recorded_at` for a batch decided at `now`: never before the last.
     pub(crate) fn stamp(&mut self, now: u64) -> u64 {
-        self.last_recorded_at = self.last_recorded_at.max(now);
+        let least = if planted!(TimeGoesBack) { 0 } else { self.last_recorded_at };
+        self.last_recorded_at = least.max(now);
         self.last_recorded_at
     }
 
@@ -291,9 +292,15 @@ impl Tail {
         if error.kind() != ErrorKind::DiskFull {
             return CommitFailure::Fatal(error);
         }
-        let cut = self.file.set_size(self.written.offset).and_then(|()| self.file.sync());
+        let cut = match planted!(RefusedBytesLeft) {
+            true => Ok(()),
+            false => self.file.set_size(self.written.offset).and_then(|()| self.file.sync()),
+        };
         match cut {
             Ok(()) => {
+                if planted!(PositionsSkipped) {
+                    self.written.position = self.stage.cursor.position;
+                }
                 self.begin();
                 CommitFailure::Refused(error)
             }
@@ -305,7 +312,15 @@ impl Tail {
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> Result<(), CommitFailure> {
-        let synced = self.file.sync();
+        if planted!(LiveMarkBeforeSync) {
+            self.durable = self.written.number - 1;
+            let _ = self.mark_live();
+        }
+        let other = planted!(AnotherFileSynced).then(|| self.live.idle_handle());
+        let mut synced = other.as_ref().unwrap_or(&self.file).sync();
+        if planted!(FailedSyncRetried) && synced.is_err() {
+            synced = self.file.sync();
+        }
         synced.map_err(|e| CommitFailure::Fatal(Error::io("cannot sync the log", e)))?;
         self.durable = self.written.number - 1;
         self.unsynced_since = None;
@@ -338,7 +353,9 @@ impl Tail {
             let events = self.written.position - self.first_position;
             self.stage.seal(Seal { events, last_recorded_at: self.last_recorded_at });
             self.write_as_it_is()?;
-            self.sync()?;
+            if !planted!(SealNotSynced) {
+                self.sync()?;
+            }
             self.sealed = true;
         }
         let end = self.end();

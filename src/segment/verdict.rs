@@ -58,7 +58,13 @@ const TABLE: [Row; 7] = [
 /// The first row that applies.
 pub(crate) fn judge_end(facts: &EndFacts) -> (&'static str, EndVerdict) {
     let row = TABLE.iter().find(|(_, applies, _)| applies(facts));
-    row.map_or(("no row", EndVerdict::Damaged), |(name, _, verdict)| (name, *verdict))
+    let (name, verdict) = row.map_or(("no row", EndVerdict::Damaged), |row| (row.0, row.2));
+    match verdict {
+        EndVerdict::Damaged if planted!(DamageTruncated) => (name, EndVerdict::Torn),
+        EndVerdict::Torn if planted!(TornOverwritten) => (name, EndVerdict::Clean),
+        EndVerdict::Rescue if planted!(SurvivorsNotCopied) => (name, EndVerdict::Clean),
+        verdict => (name, verdict),
+    }
 }
 
 #[cfg(test)]

@@ -272,3 +272,24 @@ fn damage_that_cost_no_event_leaves_no_doubt() {
     assert_eq!(reader.head("Never-1").unwrap(), None);
     assert_eq!(reader.head("B-1").unwrap().unwrap().version, Version::new(13));
 }
+
+/// One head of a record says how long it is and so where the next begins.
+#[test]
+fn a_damaged_event_in_a_large_batch_costs_only_itself() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    let events: Vec<_> = (0..6).map(|number| event(number, 100)).collect();
+    store.append("A-1", Expect::Any, events).unwrap();
+    store.append("A-1", Expect::Any, [event(6, 100)]).unwrap();
+    store.close().unwrap();
+    let bytes = disk.read_file(&segment(1)).unwrap();
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    // Behind the mark of the opening stands the frame of the batch.
+    let mut at = SECOND_FRAME as usize + 64 + 64;
+    for position in 1..=6 {
+        let hit = disk.copy();
+        hit.flip_bit(&segment(1), at as u64 + 9, 2);
+        assert_eq!(lost(&read_only(&hit).unwrap()), [position], "the record at {at}");
+        at += 40 + number(at + 4).next_multiple_of(8);
+    }
+}

@@ -14,6 +14,7 @@
 mod append;
 mod basics;
 mod calls;
+mod classes;
 mod consumers;
 mod crash;
 mod damage;
@@ -26,13 +27,17 @@ mod hostile;
 mod inside;
 mod model;
 mod parts;
+#[cfg(factlog_planted)]
+mod planted;
 mod projections;
 mod races;
 mod reads;
 mod recovery;
 mod rig;
+mod stress;
 mod subscriptions;
 mod support;
+mod sweeps;
 mod syncs;
 mod tables;
 mod typed;

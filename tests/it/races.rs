@@ -258,8 +258,15 @@ fn no_thread_of_a_closed_store_writes_beside_the_next_writer() {
         a.append("A-1", Expect::Any, [ev(3000)]).unwrap();
     }
     let acked = a.last_position();
+    let closing = a.clone();
     let closer = std::thread::spawn(move || a.close().unwrap());
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    while closing.head("A-1").is_ok() {
+        assert!(std::time::Instant::now() < patience, "it does not close");
+        std::thread::yield_now();
+    }
     for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(1));
         // Its thread still works, so nobody else may have the directory.
         let error = opts().open_on(Arc::new(mem.clone())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
@@ -468,4 +475,27 @@ fn what_damage_swallowed_is_not_answered_as_never_stored() {
     assert_eq!((1..=10).filter(|number| lost(*number)).count(), 1, "one event was hit");
     let stranger = reader.event(Uuid::from_u128(99)).unwrap_err();
     assert_eq!(stranger.kind(), ErrorKind::Damaged, "it may have been the one that is lost");
+}
+
+/// Prepared space is synced through a file of its own, by another thread: an error that only that
+/// one is told must end writing all the same.
+#[test]
+fn a_failed_sync_in_the_background_is_final() {
+    let hook: Hook = Arc::new(move |what, name, _, _| {
+        let keeper = std::thread::current().name() == Some("factlog-keeper");
+        if what == "sync" && name.ends_with(".seg") && keeper {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    });
+    let disk = Arc::new(W { inner: Arc::new(MemDisk::new()), hook });
+    let store = Store::options().open_on(disk).unwrap();
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    let error = loop {
+        match store.append("A-1", Expect::Any, [ev(30_000)]) {
+            Ok(_) => assert!(std::time::Instant::now() < patience, "nobody noticed"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
 }

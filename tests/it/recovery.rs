@@ -11,7 +11,7 @@ use crate::rig::{Answers, SEGMENT, answers, event, open, options, read_only, sam
 
 /// What opening for writing came to.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub enum Outcome {
     Same,
     /// Opened, but these positions answer `Damaged`.
     Lost(Vec<u64>),
@@ -22,7 +22,7 @@ enum Outcome {
     Keyed,
 }
 
-fn closed_sample() -> (SimDisk, Answers) {
+pub fn closed_sample() -> (SimDisk, Answers) {
     let disk = SimDisk::new(1);
     sample(&disk).close().unwrap();
     let store = open(&disk.copy()).unwrap();
@@ -32,7 +32,7 @@ fn closed_sample() -> (SimDisk, Answers) {
     (disk, before)
 }
 
-fn segment(number: u64) -> String {
+pub fn segment(number: u64) -> String {
     format!("{number:020}.seg")
 }
 
@@ -45,12 +45,12 @@ fn part(number: u64) -> String {
     format!("{number:020}-{:010}.idx", 4096 + 144)
 }
 
-fn is_keyed(file: &str) -> bool {
+pub fn is_keyed(file: &str) -> bool {
     ["checkpoints", "snapshots"].contains(&file)
 }
 
 /// The error is one that this may be, and names the file.
-fn check_refusal(error: &Error, file: &str, what: &str) {
+pub fn check_refusal(error: &Error, file: &str, what: &str) {
     let typed = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unsupported);
     assert!(typed, "{what}: {error:?}");
     assert!(error.file().is_some() && error.offset().is_some(), "{what}: {error:?}");
@@ -60,7 +60,7 @@ fn check_refusal(error: &Error, file: &str, what: &str) {
 }
 
 /// Opens for writing and compares with what there was.
-fn judge(disk: &SimDisk, before: &Answers, file: &str, what: &str) -> Outcome {
+pub fn judge(disk: &SimDisk, before: &Answers, file: &str, what: &str) -> Outcome {
     let store = match open(&disk.copy()) {
         Ok(store) => store,
         Err(error) => {
@@ -92,7 +92,7 @@ fn judge(disk: &SimDisk, before: &Answers, file: &str, what: &str) -> Outcome {
 }
 
 /// A saved value that does not check is the one before it, or a typed error.
-fn older_or_damaged(now: &Answers, before: &Answers, what: &str) {
+pub fn older_or_damaged(now: &Answers, before: &Answers, what: &str) {
     match &now.checkpoints {
         Ok(known) => {
             for (name, position) in known {
@@ -126,7 +126,7 @@ fn check_served(store: &Store, before: &Answers, what: &str) -> Vec<u64> {
 }
 
 /// A read-only opening works around everything but the head.
-fn judge_read_only(disk: &SimDisk, before: &Answers, what: &str) -> Vec<u64> {
+pub fn judge_read_only(disk: &SimDisk, before: &Answers, what: &str) -> Vec<u64> {
     let store = match read_only(disk) {
         Ok(store) => store,
         Err(error) => panic!("{what}: {error:?}"),

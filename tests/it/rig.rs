@@ -19,11 +19,22 @@ pub fn options() -> Options {
     Store::options().segment_bytes(SEGMENT).background_threads(false).clock(clock)
 }
 
+/// What is printed, in a build with planted bugs, for every state that is opened.
+#[cfg(factlog_planted)]
+pub const LOOKED: &str = "[state]\n";
+
+fn looked() {
+    #[cfg(factlog_planted)]
+    print!("{LOOKED}");
+}
+
 pub fn open(disk: &SimDisk) -> Result<Store> {
+    looked();
     options().open_on(Arc::new(disk.clone()))
 }
 
 pub fn read_only(disk: &SimDisk) -> Result<Store> {
+    looked();
     options().open_read_only_on(Arc::new(disk.clone()))
 }
 

@@ -6,6 +6,7 @@ use super::Tree;
 
 const PLACE: &str = "src/types/place.rs";
 const ERROR: &str = "src/types/error.rs";
+const TESTING: &str = "docs/TESTING.md";
 const APPEND: &str = "tests/it/append.rs";
 const TIDY: &[(&str, &str)] = &[
     (
@@ -26,7 +27,11 @@ const TIDY: &[(&str, &str)] = &[
         "// Layer 8.0: the door.\nmod clock;\nmod disk;\n\
       mod format;\nmod types;\n",
     ),
-    ("src/clock.rs", "//! Layer 2.0: time.\nfn now() { std::time::SystemTime::now(); }\n"),
+    (
+        "src/clock.rs",
+        "//! Layer 2.0: time.\nfn now() { std::time::SystemTime::now(); }\n\
+         fn late() -> bool { planted!(Slip) }\n",
+    ),
     ("src/disk/mod.rs", "//! Layer 2.9: files.\nmod map;\nmod real;\npub use real::Real;\n"),
     ("src/disk/map.rs", "//! Layer 2.1: maps.\nfn f() { unsafe { memmap2::map() } }\n"),
     ("src/disk/real.rs", "//! Layer 2.2: real.\nuse std::fs::File;\nuse super::map;\n"),
@@ -50,14 +55,28 @@ const TIDY: &[(&str, &str)] = &[
     ),
     ("src/format/head/tests.rs", "use super::super::names;\nfn f() { x().unwrap(); }\n"),
     ("crates/cli/src/main.rs", "fn main() { println!(\"unsafe\"); }\n"),
-    ("tests/it/main.rs", "//! Tests.\nmod append;\n"),
-    ("tests/it/append.rs", "//! Appends.\nfn f() { assert!(matches!(1, 1)); }\n"),
+    ("tests/it/main.rs", "//! Tests.\nmod append;\nmod planted;\n"),
+    (
+        "tests/it/planted.rs",
+        "//! Bugs.\nconst BUGS: &[T] = &[\n    (\"Slip\", \"append::fine\"),\n];\n",
+    ),
+    ("tests/it/append.rs", "//! Appends.\n#[test] fn fine() { assert!(matches!(1, 1)); }\n"),
 ];
+
+/// A paper with a row for every class, and with the one bug there is.
+fn testing() -> String {
+    let rows: String = (1..=56).map(|class| format!("| {class} | what | `fine` |\n")).collect();
+    format!(
+        "## The classes of faults\n\n| class | what | test |\n|---|---|---|\n{rows}\n\
+         ## Planted bugs\n\n| bug | what |\n|---|---|\n| `Slip` | it slips |\n"
+    )
+}
 
 /// What is told of the tidy repository once `added` ends a file, or (after `=`) is the file.
 fn faults(path: &str, added: &str) -> Vec<String> {
     let mut tree = Tree::default();
     TIDY.iter().for_each(|(path, text)| tree.add(path, text));
+    tree.add(TESTING, &testing());
     tree.executables.insert(".ci/run".into());
     let before = tree.texts.get(path).map_or("", String::as_str);
     let text = added.strip_prefix('=').map_or(format!("{before}{added}"), str::to_owned);
@@ -131,6 +150,29 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("docs/FORMAT.md", "= 4  length  u32\n", "at `0 | magic \"A\" | u32`"),
     ("README.md", "[gone](docs/GONE.md)\n", "README.md:2: `docs/GONE.md` is not there"),
     ("docs/adr/0001-x.md", "[up](FORMAT.md)\n", "docs/adr/0001-x.md:5: `FORMAT.md`"),
+    (TESTING, "| `Ghost` | it haunts |\n", "src: does not know the bug `Ghost`"),
+    (
+        "src/clock.rs",
+        "fn g() { planted!(Ghost) }\n",
+        "docs/TESTING.md: does not know the bug `Ghost`",
+    ),
+    (
+        "src/clock.rs",
+        "fn g() { planted!(Ghost) }\n",
+        "it/planted.rs: does not know the bug `Ghost`",
+    ),
+    (
+        TESTING,
+        "=## The classes of faults\n| 1 | a | `gone` |\n",
+        "TESTING.md:2: there is no test `gone`",
+    ),
+    (TESTING, "=## The classes of faults\n| 2 | a | soon |\n", "class 2 has no test and no reason"),
+    (TESTING, "=## The classes of faults\n| 2 | a | `fine` |\n", "class 56 is missing"),
+    (
+        TESTING,
+        "=## The classes of faults\n| 2 | a | `fine` |\n| 2 | b | `fine` |\n",
+        "TESTING.md:3: class 2 has two rows",
+    ),
 ];
 
 #[test]

@@ -87,9 +87,9 @@ struct Bounds {
     #[arg(long, env = "FACTLOG_SEED", default_value_t = 1)]
     seed: u64,
     /// Kills at system calls; a twentieth as many at random instants
-    #[arg(long, env = "FACTLOG_KILLS", default_value_t = 1000)]
+    #[arg(long, env = "FACTLOG_KILLS", default_value_t = 1400)]
     kills: u64,
-    /// Calls that fail; a fifth as many lies and full disks
+    /// Calls that fail; half as many full disks, a sixth as many lies
     #[arg(long, env = "FACTLOG_FAULTS", default_value_t = 200)]
     faults: u64,
     /// Crash states of ext4; two fifths as many of xfs and of btrfs

@@ -34,6 +34,8 @@ impl Random {
 pub enum Step {
     Append,
     AppendWithCheckpoint,
+    /// Several batches at once, which share a write and a sync.
+    AppendGroup,
     SaveCheckpoint,
     SaveSnapshot,
     Reopen,
@@ -80,6 +82,7 @@ impl Plan {
             1 => Step::SaveCheckpoint,
             2 => Step::SaveSnapshot,
             3 => Step::AppendWithCheckpoint,
+            4 | 5 => Step::AppendGroup,
             _ => Step::Append,
         });
         steps.collect()

@@ -12,6 +12,8 @@ pub struct Submitted {
     pub batch: u64,
     /// Its first position, once it was answered.
     pub first: Option<u64>,
+    /// It was answered that nobody knows.
+    in_doubt: bool,
 }
 
 /// Values in the order they were saved in, and how many of them were acknowledged.
@@ -57,8 +59,6 @@ pub struct Record {
     pub opened: Vec<String>,
     /// Calls that failed, and how.
     pub failed: Vec<(String, String)>,
-    pub refused: u64,
-    pub in_doubt: u64,
     pub done: bool,
     /// What the batch under way carries.
     carries: u64,
@@ -79,15 +79,19 @@ impl Record {
                 }
             }
             Said::Refused { batch, .. } => {
-                self.refused += 1;
+                let before = self.batches.len();
                 // A retry of what was in doubt is still in doubt after its refusal.
-                let in_doubt = self.in_doubt > 0;
-                if !in_doubt && self.batches.last().is_some_and(|last| last.batch == *batch) {
-                    self.batches.pop();
+                self.batches.retain(|known| known.batch != *batch || known.in_doubt);
+                if self.batches.len() < before {
                     self.uncarried();
                 }
             }
-            Said::InDoubt { .. } => self.in_doubt += 1,
+            Said::InDoubt { batch } => {
+                let begun = self.batches.iter_mut().rfind(|known| known.batch == *batch);
+                if let Some(begun) = begun {
+                    begun.in_doubt = true;
+                }
+            }
             Said::SavesCheckpoint(to) => self.checkpoint.begins(*to),
             Said::SavedCheckpoint => self.checkpoint.answered(),
             Said::SavesSnapshot { stream, version } => {
@@ -103,10 +107,9 @@ impl Record {
     }
 
     fn begins(&mut self, batch: u64, carries: u64) {
-        let again = self.batches.last().is_some_and(|last| last.batch == batch);
-        if !again {
-            self.in_doubt = 0;
-            self.batches.push(Submitted { batch, first: None });
+        // What is sent again keeps its place: it may have been there all the time.
+        if !self.batches.iter().any(|known| known.batch == batch) {
+            self.batches.push(Submitted { batch, first: None, in_doubt: false });
         }
         self.carries = carries;
         if carries > 0 {
@@ -120,13 +123,11 @@ impl Record {
         }
     }
 
-    /// The next process goes on here: with the batch that got no answer, or the next one.
+    /// The next process goes on here: with the first batch that got no answer, or the next one.
     pub fn resume_at(&self) -> u64 {
-        match self.batches.last() {
-            Some(last) if last.first.is_none() => last.batch,
-            Some(last) => last.batch + 1,
-            None => 0,
-        }
+        let unanswered = self.batches.iter().filter(|known| known.first.is_none());
+        let next = self.batches.iter().map(|known| known.batch + 1).max();
+        unanswered.map(|known| known.batch).min().or(next).unwrap_or(0)
     }
 
     /// How many of the first batches must be there.
@@ -158,6 +159,9 @@ mod tests {
         assert_eq!((record.promised(), record.batches.len(), record.resume_at()), (0, 1, 0));
         let record = heard(&["begins 0 0.", "in-doubt 0.", "begins 0 0.", "refused 0 Poisoned."]);
         assert_eq!(record.batches.len(), 1, "it may be there all the same");
+        let group = ["begins 0 0.", "begins 1 0.", "begins 2 0.", "answered 0 1."];
+        let record = heard(&group);
+        assert_eq!((record.promised(), record.batches.len(), record.resume_at()), (1, 3, 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use factlog::{Error, ErrorKind, Position, Store, Version};
+use factlog::{Error, ErrorKind, Position, Store, Ticket, Version};
 
 use crate::plan::{Plan, Step, snapshot_data};
 use crate::said::Said;
@@ -17,6 +17,8 @@ use crate::trouble::{Outcome, Trouble};
 
 /// How often a call is tried again before the script gives up.
 const TRIES: u64 = 4;
+/// Batches that are sent at once.
+const GROUP: u64 = 6;
 
 /// What the process is told to do.
 #[derive(Debug, Clone, clap::Args)]
@@ -91,6 +93,7 @@ impl Script<'_> {
             match step {
                 Step::Append => store = self.append(store, false)?,
                 Step::AppendWithCheckpoint => store = self.append(store, true)?,
+                Step::AppendGroup => store = self.append_group(store)?,
                 Step::SaveCheckpoint => self.save_checkpoint(&store)?,
                 Step::SaveSnapshot => self.save_snapshot(&store)?,
                 Step::Reopen => store = self.reopen(store)?,
@@ -130,10 +133,51 @@ impl Script<'_> {
         self.open()
     }
 
-    /// Stores the next batch, whatever it takes; gives it up only when the disk stays full.
-    fn append(&mut self, mut store: Store, with_checkpoint: bool) -> Result<Store, Stop> {
+    /// Sends several batches before it waits for the first, and one by one those that failed.
+    fn append_group(&mut self, mut store: Store) -> Result<Store, Stop> {
+        let batches = self.next..self.next + GROUP;
+        self.next += GROUP;
+        let mut tickets = Vec::new();
+        for batch in batches {
+            self.say(&Said::Begins { batch, carries: 0 })?;
+            tickets.push((batch, self.plan.batch(&store, batch).submit()));
+        }
+        let mut failed = Vec::new();
+        for (batch, ticket) in tickets {
+            match ticket.and_then(Ticket::wait) {
+                Ok(answer) => self.say(&Said::Answered { batch, first: answer.first.get() })?,
+                Err(error) => {
+                    tell(&error);
+                    failed.push((batch, error.kind()));
+                    self.say(&failure(batch, error.kind()))?;
+                }
+            }
+        }
+        let Some((_, kind)) = failed.first() else { return Ok(store) };
+        self.read(&store)?;
+        self.make_room(*kind)?;
+        if failed.iter().any(|(_, kind)| is_poisoned(*kind)) {
+            store = self.reopen(store)?;
+        }
+        for (batch, kind) in failed {
+            store = self.append_one(store, batch, (false, kind == ErrorKind::InDoubt))?;
+        }
+        Ok(store)
+    }
+
+    fn append(&mut self, store: Store, with_checkpoint: bool) -> Result<Store, Stop> {
         let batch = self.next;
         self.next += 1;
+        self.append_one(store, batch, (with_checkpoint, false))
+    }
+
+    /// Stores a batch, whatever it takes; gives it up only when it is refused again and again.
+    fn append_one(
+        &mut self,
+        mut store: Store,
+        batch: u64,
+        (with_checkpoint, mut in_doubt): (bool, bool),
+    ) -> Result<Store, Stop> {
         for _ in 0..TRIES {
             let carries = if with_checkpoint { store.last_position().get() } else { 0 };
             self.say(&Said::Begins { batch, carries })?;
@@ -150,21 +194,15 @@ impl Script<'_> {
             };
             tell(&error);
             self.read(&store)?;
-            match error.kind() {
-                ErrorKind::InDoubt => {
-                    self.say(&Said::InDoubt { batch })?;
-                    store = self.reopen(store)?;
-                }
-                kind => {
-                    self.say(&Said::Refused { batch, kind: format!("{kind:?}") })?;
-                    self.make_room(kind)?;
-                    if kind == ErrorKind::Poisoned {
-                        store = self.reopen(store)?;
-                    }
-                }
+            in_doubt |= error.kind() == ErrorKind::InDoubt;
+            self.say(&failure(batch, error.kind()))?;
+            self.make_room(error.kind())?;
+            if is_poisoned(error.kind()) {
+                store = self.reopen(store)?;
             }
         }
-        Ok(store)
+        // Nothing may be sent after what is in doubt: its place would not be known.
+        if in_doubt { Err(Stop::GaveUp) } else { Ok(store) }
     }
 
     /// Reads go on, whatever became of an append.
@@ -219,6 +257,18 @@ impl Script<'_> {
             }
         }
     }
+}
+
+fn failure(batch: u64, kind: ErrorKind) -> Said {
+    match kind {
+        ErrorKind::InDoubt => Said::InDoubt { batch },
+        kind => Said::Refused { batch, kind: format!("{kind:?}") },
+    }
+}
+
+/// Only opening again helps.
+fn is_poisoned(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::InDoubt | ErrorKind::Poisoned)
 }
 
 /// For people who look at one case: the error in full.

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use factlog::disk::{Fault, FaultCall, FaultKind, SimDisk};
+use factlog::disk::{Access, Disk, Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{Durability, Options};
 
 use super::program::{Op, Record, program, script};
@@ -39,6 +39,9 @@ const CALLS: [FaultCall; 7] = [
     FaultCall::Sync,
 ];
 
+/// From this number on a program is refused some write by a full disk, and goes on.
+pub const REFUSALS: u64 = 1 << 40;
+
 /// An empty store that was closed: most programs begin with it, so that their disks can be
 /// compared. A store that is made anew has an id of its own in every byte that checks.
 fn empty_store() -> SimDisk {
@@ -51,10 +54,27 @@ fn empty_store() -> SimDisk {
     made.copy()
 }
 
+/// The seed of a disk whose first interrupted write has written everything: what is refused then
+/// would come back whole if it were left where it is.
+fn whole_write() -> u64 {
+    let all = |seed: &u64| {
+        let disk = SimDisk::new(*seed);
+        disk.write_file("a", Vec::new());
+        disk.inject(Fault::once(FaultCall::Write, 0, FaultKind::ShortWrite(28)));
+        let written = disk.open("a", Access::Write).and_then(|file| file.write_at(&[1; 999], 0));
+        written.is_err() && disk.read_file("a").is_some_and(|bytes| bytes.len() == 999)
+    };
+    (0..10_000).find(all).unwrap()
+}
+
 impl Plan {
     /// Program 0 is the script; the others are random.
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001));
+        if let Some(nth) = seed.checked_sub(REFUSALS) {
+            // Opening the store takes the first writes.
+            return Self::refusal(seed, nth / 2 % 20 + 2);
+        }
         if seed == 0 {
             return Self {
                 seed,
@@ -95,6 +115,33 @@ impl Plan {
         Self { seed, ops, disk, how, weak, fault, thorough }
     }
 
+    /// The n-th write finds the disk full after some of its bytes.
+    fn refusal(seed: u64, nth: u64) -> Self {
+        let batch = |number, size| Op::Append(vec![("A-1".into(), number, size)], None);
+        let ops = vec![
+            batch(1, 20),
+            Op::SaveCheckpoint(1),
+            batch(2, 900),
+            batch(3, 9_000),
+            batch(4, 9_000),
+            Op::SaveCheckpoint(2),
+            batch(5, 20),
+            Op::Reopen,
+            batch(6, 20),
+        ];
+        let (call, kind) = (FaultCall::Write, FaultKind::ShortWrite(28));
+        let whole = seed.is_multiple_of(2);
+        Self {
+            seed,
+            ops,
+            disk: empty_store().after_power_cut(if whole { whole_write() } else { seed }),
+            how: options(),
+            weak: false,
+            fault: Some(Fault::once(call, nth, kind)),
+            thorough: false,
+        }
+    }
+
     /// The disk to run on, and the record to begin with.
     pub fn begin(&self) -> (SimDisk, Record) {
         let disk = self.disk.copy();
@@ -102,6 +149,11 @@ impl Plan {
             disk.inject(fault);
         }
         (disk, Record { weak: self.weak, ..Record::default() })
+    }
+
+    /// How many of its states are opened at most: many short programs find what is refused.
+    pub fn limit(&self) -> u64 {
+        if self.seed >= REFUSALS { 1500 } else { u64::MAX }
     }
 
     /// A directory that has lost names and does not say so again is beyond any program's help while

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use factlog::Store;
 use factlog::disk::{FaultCall, SimDisk};
+use factlog::{ErrorKind, Store};
 
 use super::case::{Case, Crash, Finding, Left};
 use super::contract::{self, Broken, Check};
@@ -77,6 +77,8 @@ impl<'a> Walk<'a> {
     fn phase(&mut self, from: &From, ops: &[Op]) -> Check {
         let (disk, run) = perform(self.plan, from, ops)?;
         let depth = self.crashes.len();
+        let ended = run.marks.last().and_then(|mark| mark.record.ended);
+        self.counts.refused += u64::from(ended == Some(ErrorKind::DiskFull));
         let mut seen = HashSet::new();
         let total = disk.operations();
         for at in self.moments(total, run.opening, depth) {
