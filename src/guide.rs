@@ -1,8 +1,8 @@
 //! Layer 10.0: the guide: pages on how to use the store, tested like everything else.
 //!
-//! [Streams](streams), [boundaries](boundaries) and [projections](projections) are what most
-//! applications are made of. [Durability](durability), [recovery](recovery),
-//! [async code](asynchronous) and [testing](testing) say how it behaves around them.
+//! [Streams](streams), [boundaries] and [projections] are what most
+//! applications are made of. [Durability](durability), [recovery],
+//! [async code](asynchronous) and [testing] say how it behaves around them.
 //! [Tables in SQLite](sqlite) stay exactly-once; and there is a way over
 //! [from cqrs-es](from_cqrs_es), [from tables](from_sqlite) and [from KurrentDB](from_kurrentdb).
 //!

@@ -38,6 +38,7 @@ pub struct Store(pub(super) Arc<Handle>);
 #[derive(Debug)]
 pub(super) struct Handle {
     engine: Arc<Engine>,
+    #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
     pub(super) claims: super::claims::Claims,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }

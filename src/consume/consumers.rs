@@ -42,8 +42,8 @@ impl<R: Incoming> ConsumersOptions<R> {
     }
 }
 
-/// Competing consumers: see [`Store::consumers`]. A clone for each; when the last is dropped, the
-/// checkpoint is saved.
+/// Competing consumers: see [`Store::consumers`](crate::Store::consumers). A clone for each; when
+/// the last is dropped, the checkpoint is saved.
 pub struct Consumers<R: Incoming>(Arc<Shared<R>>);
 
 impl<R: Incoming> Clone for Consumers<R> {

@@ -40,7 +40,7 @@ impl<R: Incoming> ProjectionOptions<R> {
     }
 }
 
-/// A projection that is ready to run; see [`Store::projection`].
+/// A projection that is ready to run; see [`Store::projection`](crate::Store::projection).
 #[derive(Debug)]
 pub struct Projection<R: Incoming> {
     runner: Runner<R>,

@@ -101,7 +101,7 @@ impl<R: Incoming> Work<R> {
         })
     }
 
-    /// It is [put aside](Store::parked), for this reason.
+    /// It is [put aside](crate::Store::parked), for this reason.
     ///
     /// # Errors
     /// As [`Self::ack`]; what an append may answer, and then it is handed out again.

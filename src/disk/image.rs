@@ -87,6 +87,7 @@ impl Image {
     }
 
     /// Equal for images of equal size and bytes, and hardly ever for others.
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn fingerprint(&self) -> u64 {
         let mut sum = mix(0, self.size);
         for (number, page) in self.pages.iter() {
@@ -152,6 +153,7 @@ fn place(offset: u64) -> (u64, usize, usize) {
 }
 
 /// Stirs a word into a sum.
+#[cfg(any(test, feature = "sim"))]
 pub(super) fn mix(sum: u64, word: u64) -> u64 {
     let stirred = (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     stirred ^ (stirred >> 32)
