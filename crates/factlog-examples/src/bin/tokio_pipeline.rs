@@ -2,6 +2,8 @@
 //! competing consumers on threads of their own do the work that blocks.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use factlog::{Consumers, Delivery, Event, Expect, NewEvent, Source, Start, Store};
@@ -33,14 +35,21 @@ async fn follow(store: Store) -> factlog::Result<u64> {
     Ok(seen)
 }
 
-fn work(consumers: &Consumers<Job>, done: &mpsc::UnboundedSender<u64>) -> factlog::Result<()> {
-    while let Some(work) = consumers.next_timeout(Duration::from_millis(200))? {
+/// Works until all jobs are done, by whomever.
+fn work(
+    consumers: &Consumers<Job>,
+    left: &AtomicU64,
+    done: &mpsc::UnboundedSender<u64>,
+) -> factlog::Result<()> {
+    while left.load(Ordering::SeqCst) > 0 {
+        let Some(work) = consumers.next_timeout(Duration::from_millis(20))? else { continue };
         let Job::Requested { n } = work.event;
         if n % 10 == 0 && work.attempts() == 1 {
             work.retry("the first attempt fails")?;
             continue;
         }
         work.ack()?;
+        left.fetch_sub(1, Ordering::SeqCst);
         if done.send(n).is_err() {
             break;
         }
@@ -54,10 +63,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::open(dir.path())?;
     let consumers = store.consumers::<Job>("workers").start()?;
     let (done, mut finished) = mpsc::unbounded_channel();
+    let left = Arc::new(AtomicU64::new(JOBS));
     let workers: Vec<_> = (0..4)
         .map(|_| {
-            let (consumers, done) = (consumers.clone(), done.clone());
-            tokio::task::spawn_blocking(move || work(&consumers, &done))
+            let (consumers, left, done) = (consumers.clone(), left.clone(), done.clone());
+            tokio::task::spawn_blocking(move || work(&consumers, &left, &done))
         })
         .collect();
     drop(done);
