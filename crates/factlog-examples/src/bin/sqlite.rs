@@ -62,7 +62,7 @@ fn run(store: &Store, file: &Path, crashes: u32) -> Result<bool, Box<dyn Error>>
             batches += 1;
             let transaction = database.transaction()?;
             take(&transaction, events)?;
-            if batches == 3 && crashes % 2 == 0 {
+            if batches == 3 && crashes.is_multiple_of(2) {
                 resume_unwind(Box::new("a crash before the commit"));
             }
             transaction.commit()?;

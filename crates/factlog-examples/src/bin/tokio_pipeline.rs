@@ -44,7 +44,7 @@ fn work(
     while left.load(Ordering::SeqCst) > 0 {
         let Some(work) = consumers.next_timeout(Duration::from_millis(20))? else { continue };
         let Job::Requested { n } = work.event;
-        if n % 10 == 0 && work.attempts() == 1 {
+        if n.is_multiple_of(10) && work.attempts() == 1 {
             work.retry("the first attempt fails")?;
             continue;
         }
