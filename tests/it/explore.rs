@@ -218,6 +218,14 @@ fn crash_states() {
     }
 }
 
+/// The explorer once held a store that was opened after a crash to the fail-stop of the store before
+/// it: its record still said that the run had ended over an append.
+#[test]
+fn a_store_opened_again_is_not_held_to_the_end_of_the_last_run() {
+    let line = "seed=148 steps=0,1,3,4,5,6,7,9,10,11,13,14 crash=73:0:kill";
+    assert_eq!(repeat(line), Ok(()));
+}
+
 /// A clean refusal is never resurrected: a write fails after some of its bytes because the disk is
 /// full, the program goes on, and every crash from then on is tried. What was refused is not in the
 /// record, so that it would be an invention.

@@ -118,7 +118,7 @@ impl Record {
     /// What is known after a crash, to begin the next run with. In a weaker mode a power cut may
     /// have taken what was acknowledged.
     pub fn after(&self, power: bool) -> Self {
-        let mut record = Self { exactly: None, ..self.clone() };
+        let mut record = Self { exactly: None, ended: None, ..self.clone() };
         if self.weak && power {
             record.batches.iter_mut().for_each(|batch| batch.answer = None);
             record.checkpoints_acknowledged = 0;
