@@ -256,8 +256,8 @@ impl Decider {
             let placed = self.place(&loaded, emitted)?;
             match self.commit(&loaded, placed) {
                 Ok(appended) => {
-                    loaded.keep(&self.store);
                     let snapshot = loaded.snapshot(&self.store);
+                    loaded.keep(&self.store);
                     return Ok(Decided { state: loaded.model, appended, attempts, snapshot });
                 }
                 Err(error) if !may_decide_again(&error, self.once.is_some()) => {

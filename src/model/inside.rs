@@ -119,8 +119,8 @@ impl Decider {
         if let Some(reason) = inside.decided.refused.take() {
             return Err(DecideError::Refused(reason));
         }
-        inside.loaded.keep(&self.store);
         let snapshot = inside.loaded.snapshot(&self.store);
+        inside.loaded.keep(&self.store);
         let state = inside.decided.state.take().unwrap_or_else(|| inside.loaded.clone()).model;
         let appended = (appended.first > Position::START).then_some(appended);
         Ok(Decided { state, appended, attempts, snapshot })

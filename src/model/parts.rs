@@ -14,8 +14,8 @@ pub struct Resumed {
     pub version: Version,
     /// Everything up to here is folded in.
     pub position: Position,
-    /// Of that, how much came from a saved snapshot.
-    pub snapshot: Version,
+    /// How many events were folded in since a snapshot was saved, or resumed from.
+    pub since_snapshot: u64,
 }
 
 /// One model of a boundary.

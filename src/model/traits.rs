@@ -7,7 +7,7 @@ use super::parts::{Fold, Parts, Resumed};
 use super::scope::{Place, Scope};
 use super::snapshots::Snapshots;
 use crate::api::Store;
-use crate::types::{EventRef, Position, Result, StreamName, Version};
+use crate::types::{EventRef, Result, StreamName, Version};
 
 /// State that is folded from events, so that a rule can be decided on it. The scope makes it an
 /// aggregate (one stream) or a dynamic consistency boundary (a query).
@@ -115,7 +115,7 @@ impl<M: Model> Fold for M {
             return Ok(Resumed::default());
         }
         *self = state;
-        Ok(Resumed { version, snapshot: version, position: Position::START })
+        Ok(Resumed { version, ..Resumed::default() })
     }
 
     fn fold(&mut self, event: &EventRef<'_>) -> Result<()> {
@@ -138,7 +138,7 @@ impl<M: Model> Fold for M {
         resumed: Resumed,
     ) -> Option<Result<Version>> {
         let policy = M::snapshots()?;
-        let due = resumed.version.get() - resumed.snapshot.get() >= policy.every;
+        let due = resumed.since_snapshot >= policy.every;
         due.then(|| policy.save(store, stream, self, resumed.version))
     }
 }
