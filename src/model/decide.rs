@@ -13,8 +13,8 @@ use super::metadata::Metadata;
 use super::traits::Boundary;
 use crate::api::{Appended, BatchBuilder, Store, StreamAppended};
 use crate::types::{
-    Durability, Error, ErrorKind, Expect, NewEvent, Query, RecordedEvent, Result, StreamName,
-    Version,
+    Durability, Error, ErrorKind, Expect, NewEvent, Position, Query, RecordedEvent, Result,
+    StreamName,
 };
 
 /// Decisions are made this often unless said.
@@ -46,9 +46,9 @@ pub struct Decided<B> {
     pub appended: Option<Appended>,
     /// How often the rule ran: 1 when nobody came between.
     pub attempts: u32,
-    /// The snapshot that was due, if one was: the version it was saved at, or why it was not. The
-    /// decision stands in either case.
-    pub snapshot: Option<Result<Version>>,
+    /// The snapshot that was due, if one was: everything up to this position is in it; or why it
+    /// was not saved. The decision stands in either case.
+    pub snapshot: Option<Result<Position>>,
 }
 
 /// Why there is no decision.

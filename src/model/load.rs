@@ -4,11 +4,11 @@
 
 use std::ops::ControlFlow;
 
-use super::parts::{Fold, Resumed};
-use super::scope::Place;
+use super::parts::Fold;
+use super::scope::{Place, Resumed};
 use super::traits::Boundary;
 use crate::api::{BatchBuilder, Read, Store};
-use crate::types::{EventRef, Expect, Position, Result, StreamName, Version};
+use crate::types::{EventRef, Expect, Position, Result, StreamName};
 
 /// A model or a tuple of them.
 #[derive(Clone)]
@@ -93,11 +93,11 @@ impl<B: Boundary> Loaded<B> {
 
     /// Saves the snapshots that are due; answers the last. Before the states are given to caches,
     /// so that these know how much is saved.
-    pub(super) fn snapshot(&mut self, store: &Store) -> Option<Result<Version>> {
+    pub(super) fn snapshot(&mut self, store: &Store) -> Option<Result<Position>> {
         let (mut parts, mut last) = (self.parts.iter_mut(), None);
         self.model.each(&mut |fold| {
-            if let Some(Part { place: Place::Stream(stream), resumed }) = parts.next()
-                && let Some(saved) = fold.snapshot(store, stream, *resumed)
+            if let Some(Part { place, resumed }) = parts.next()
+                && let Some(saved) = fold.snapshot(store, place, *resumed)
             {
                 if saved.is_ok() {
                     resumed.since_snapshot = 0;
