@@ -48,19 +48,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let retry = Retry::forever().wait(Duration::from_millis(1), Duration::from_secs(60));
     let mut relay = store.projection::<Meter>("cloud").batch(40).retry(retry).start()?;
     let control = relay.control();
-    println!("{} events to send", control.status()?.lag_events);
+    println!("{} events to send", control.status().lag_events);
     let mut cloud = Cloud::default();
     relay.catch_up(|events| {
-        if let Ok(status) = control.status()
-            && let RunState::Retrying { failures, reason } = status.state
-        {
+        if let RunState::Retrying { failures, reason } = control.status().state {
             println!("after {failures} failures: {reason}");
         }
         let events: Vec<&RecordedEvent> = events.iter().map(|event| &event.recorded).collect();
         cloud.send(&events)
     })?;
     println!("{} received in {} calls", cloud.received.len(), cloud.calls);
-    println!("{} events to send", control.status()?.lag_events);
+    println!("{} events to send", control.status().lag_events);
     assert_eq!(cloud.received.len(), 100);
     Ok(())
 }

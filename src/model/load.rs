@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::parts::Fold;
 use super::scope::{Place, Resumed};
 use super::traits::Boundary;
-use crate::api::{BatchBuilder, Read, Store};
+use crate::api::{BatchBuilder, Read, Store, inside};
 use crate::types::{EventRef, Expect, Position, Result, StreamName};
 
 /// A model or a tuple of them.
@@ -137,7 +137,7 @@ impl Part {
         }
         let (mut version, mut folded, mut outcome) = (self.resumed.version, 0, Ok(()));
         self.read(store).through(until).for_each(|event| {
-            outcome = fold.fold(&event);
+            outcome = inside(|| fold.fold(&event));
             version = event.version();
             folded += 1;
             match outcome {
@@ -160,7 +160,7 @@ impl Part {
             Place::Query(query) => query.matches(event),
         };
         if mine && event.position() > self.resumed.position {
-            fold.fold(event)?;
+            inside(|| fold.fold(event))?;
             if matches!(self.place, Place::Stream(_)) {
                 self.resumed.version = event.version();
             }

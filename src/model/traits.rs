@@ -66,7 +66,7 @@ pub trait Model: Sized {
     /// Which events these are. Asked once, before the first event is applied.
     fn scope(&self) -> Scope;
 
-    /// Takes one event in. It has happened: there is nothing to refuse.
+    /// Takes one event in. It has happened: there is nothing to refuse. It cannot call the store.
     fn apply(&mut self, event: Self::Event);
 
     /// As [`Self::apply`], for models that also need when or where it was recorded.
