@@ -18,7 +18,9 @@ use super::status::{Control, RunState};
 use crate::api::{Claim, Delivery, Start, Store, Subscription};
 use crate::clock::monotonic;
 use crate::model::append_all;
-use crate::types::{Error, ErrorKind, NewEvent, Position, RecordedEvent, Result, StreamName};
+use crate::types::{
+    Durability, Error, ErrorKind, NewEvent, Position, RecordedEvent, Result, StreamName,
+};
 
 /// Why a handler could not handle what it was given.
 pub type Failed = Box<dyn StdError + Send + Sync>;
@@ -270,7 +272,9 @@ impl<R: Incoming> Runner<R> {
     }
 
     fn commit_batch(&self, position: Position, delivered: &Delivered) -> Result<()> {
-        let batch = append_all(self.store().batch(), delivered.emitted.clone());
+        // Synced in every store: what is saved later, here or in a table, must not outlive it.
+        let batch = self.store().batch().durability(Durability::Sync);
+        let batch = append_all(batch, delivered.emitted.clone());
         let mut batch = park(batch, self.name(), &delivered.parked)?;
         if !self.keeps_own_place() {
             batch = batch.checkpoint(self.name(), position);

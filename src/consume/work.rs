@@ -15,7 +15,7 @@ use super::team::ConsumersOptions;
 use crate::api::{Claim, Delivery, Start, Subscription, caught};
 use crate::clock::monotonic;
 use crate::sync::{Arc, Mutex};
-use crate::types::{Error, ErrorKind, Position, Result};
+use crate::types::{Durability, Error, ErrorKind, Position, Result};
 
 /// A checkpoint is saved when so many events were settled, or
 const CHECKPOINT_MOST: u64 = 1000;
@@ -288,7 +288,9 @@ impl<R: Incoming> Shared<R> {
 
     fn park_position(&self, position: Position, reason: &str, attempts: u32) -> Result<()> {
         let parked = [Parked::new(position, reason.to_owned(), attempts)];
-        park(self.options.store.batch(), self.claim.name(), &parked)?.commit().map(drop)
+        // Synced in every store: the checkpoint that passes it must not outlive it.
+        let batch = self.options.store.batch().durability(Durability::Sync);
+        park(batch, self.claim.name(), &parked)?.commit().map(drop)
     }
 
     fn done(

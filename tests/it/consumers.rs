@@ -365,7 +365,7 @@ fn one_parked_event_that_cannot_be_read_keeps_no_other_from_being_replayed() {
 /// one comes again or was settled, and what was parked is parked still.
 #[test]
 fn no_event_is_missed_wherever_the_power_is_cut() {
-    for durability in [Durability::Sync] {
+    for durability in [Durability::Sync, Durability::Os] {
         let mut crash = 0;
         loop {
             let disk = SimDisk::new(crash);

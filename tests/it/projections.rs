@@ -344,6 +344,58 @@ fn what_is_emitted_and_how_far_it_is_are_one_commit() {
     }
 }
 
+/// In a store that is not synced at every append, the checkpoint of a later batch that emitted
+/// nothing was on disk before what an earlier one had emitted.
+#[test]
+fn an_answer_is_not_lost_behind_a_later_checkpoint() {
+    let answer = |store: &Store, _: &mut ()| {
+        let mut process = store.projection::<Count>("answers").batch(1).start()?;
+        process.catch_up_emitting(|question, outbox| {
+            let n = n(&question.event);
+            if n == 1 {
+                outbox.emit(Answer::Given { n });
+            }
+            Ok::<(), String>(())
+        })
+    };
+    for durability in [Durability::Sync, Durability::Os] {
+        power_cuts(
+            durability,
+            |store| counted(store, 1..=3),
+            answer,
+            |store, (), crash| {
+                assert_eq!(answers(store), [1], "crash {crash}");
+            },
+        );
+    }
+}
+
+/// As with answers, the park of an event was lost behind the place that the handler keeps.
+#[test]
+fn a_parked_event_is_not_lost_behind_a_place_of_the_handlers_own() {
+    let run = |store: &Store, place: &mut Position| {
+        let options = store.projection::<Count>("sql").after(*place).batch(1);
+        let mut projection = options.retry(Retry::never()).poison(Poison::Park).start()?;
+        projection.catch_up(|events| {
+            if n(&events[0].event) == 1 {
+                return Err("not one");
+            }
+            *place = events[0].position();
+            Ok(())
+        })
+    };
+    let prepare = |store: &Store| {
+        counted(store, 1..=3);
+        Position::START
+    };
+    for durability in [Durability::Sync, Durability::Os] {
+        power_cuts(durability, prepare, run, |store, _, crash| {
+            let parked = store.parked("sql").unwrap();
+            assert_eq!(parked.len(), 1, "crash {crash}: {parked:?}");
+        });
+    }
+}
+
 #[test]
 fn what_a_failed_handler_emitted_is_forgotten() {
     let store = Store::in_memory().unwrap();
