@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use factlog::{Durability, Event, Expect, NewEvent, RecordedEvent, Retry, RunState, Store, Uuid};
+use factlog::{Durability, Event, Expect, RecordedEvent, Retry, RunState, Store, Uuid};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Event, Serialize, Deserialize)]
@@ -40,8 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let durability = Durability::Interval(Duration::from_millis(50));
     let store = Store::options().durability(durability).segment_bytes(16 << 20).open(dir.path())?;
     for watt_hours in 0..100 {
-        let read = NewEvent::of(&Meter::Read { watt_hours })?;
-        store.append("Meter-7", Expect::Any, [read])?;
+        store.append("Meter-7", Expect::Any, [Meter::Read { watt_hours }])?;
     }
     store.sync()?; // a projection is handed what is on disk
 

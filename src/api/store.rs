@@ -14,7 +14,7 @@ use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex};
 use crate::types::{
-    Error, ErrorKind, Expect, NewEvent, OpenReport, Position, Query, RecordedEvent, Result,
+    Error, ErrorKind, Expect, IntoEvent, OpenReport, Position, Query, RecordedEvent, Result,
     StreamKey, StreamName, Version,
 };
 
@@ -125,13 +125,27 @@ impl Store {
     /// # Ok::<(), factlog::Error>(())
     /// ```
     ///
+    /// Typed events are appended as they are:
+    ///
+    /// ```
+    /// # #[cfg(feature = "derive")] {
+    /// # use factlog::{Event, Expect, Store};
+    /// # #[derive(Event, serde::Serialize, serde::Deserialize)]
+    /// # enum Order { Placed { item: String }, Paid }
+    /// # let store = Store::in_memory()?;
+    /// let events = [Order::Placed { item: "lamp".into() }, Order::Paid];
+    /// store.append("Order-42", Expect::NoStream, events)?;
+    /// # }
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`BatchBuilder::commit`].
     pub fn append(
         &self,
         stream: impl StreamKey,
         expect: Expect,
-        events: impl IntoIterator<Item = NewEvent>,
+        events: impl IntoIterator<Item: IntoEvent>,
     ) -> Result<Appended> {
         self.batch().append(stream, expect, events).commit()
     }

@@ -44,7 +44,7 @@ impl Store {
     ///
     /// ```
     /// use std::collections::BTreeMap;
-    /// use factlog::{Event, Expect, NewEvent, Position, Store};
+    /// use factlog::{Event, Expect, Position, Store};
     /// use serde::{Deserialize, Serialize};
     ///
     /// #[derive(Clone, Event, Serialize, Deserialize)]
@@ -54,8 +54,7 @@ impl Store {
     ///
     /// let store = Store::in_memory()?;
     /// for account in ["Account-a", "Account-b", "Account-a"] {
-    ///     let deposited = NewEvent::of(&Bank::Deposited { cents: 5 })?;
-    ///     store.append(account, Expect::Any, [deposited])?;
+    ///     store.append(account, Expect::Any, [Bank::Deposited { cents: 5 }])?;
     /// }
     ///
     /// let mut balances: BTreeMap<String, u64> = BTreeMap::new();
