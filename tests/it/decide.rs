@@ -547,3 +547,26 @@ fn an_illegal_scope_is_told_when_the_model_is_used() {
     let error = store.load(Account::of("a\nb")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
+
+/// The bound was 100 attempts; one decision of 16 threads was seen to need 80.
+#[test]
+fn on_a_hot_stream_everybody_gets_a_turn() {
+    let store = Store::in_memory().unwrap();
+    let barrier = Barrier::new(16);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                barrier.wait();
+                (0..100).for_each(|_| deposit(&store, "a", 1));
+            });
+        }
+    });
+    assert_eq!(store.load(Account::of("a")).unwrap().balance, 1600);
+}
+
+#[test]
+fn a_model_that_was_not_told_whose_it_is_has_no_stream() {
+    let store = Store::in_memory().unwrap();
+    let error = store.load(Account::default()).unwrap_err();
+    assert!(error.to_string().contains("needs an id"), "{error}");
+}
