@@ -125,20 +125,6 @@ impl Store {
     /// # Ok::<(), factlog::Error>(())
     /// ```
     ///
-    /// Typed events are appended as they are:
-    ///
-    /// ```
-    /// # #[cfg(feature = "derive")] {
-    /// # use factlog::{Event, Expect, Store};
-    /// # #[derive(Event, serde::Serialize, serde::Deserialize)]
-    /// # enum Order { Placed { item: String }, Paid }
-    /// # let store = Store::in_memory()?;
-    /// let events = [Order::Placed { item: "lamp".into() }, Order::Paid];
-    /// store.append("Order-42", Expect::NoStream, events)?;
-    /// # }
-    /// # Ok::<(), factlog::Error>(())
-    /// ```
-    ///
     /// # Errors
     /// As [`BatchBuilder::commit`].
     pub fn append(

@@ -47,6 +47,18 @@ pub struct NewEvent {
 }
 
 /// What can be appended: a [`NewEvent`], and in the typed layer every value of an `Event`.
+///
+/// ```
+/// # #[cfg(feature = "derive")] {
+/// # use factlog::{Event, Expect, Store};
+/// # #[derive(Event, serde::Serialize, serde::Deserialize)]
+/// # enum Order { Placed { item: String }, Paid }
+/// # let store = Store::in_memory()?;
+/// let events = [Order::Placed { item: "lamp".into() }, Order::Paid];
+/// store.append("Order-42", Expect::NoStream, events)?;
+/// # }
+/// # Ok::<(), factlog::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     note = "append a `NewEvent`, or a value of a type with `#[derive(factlog::Event)]`"
