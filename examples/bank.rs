@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use factlog::{Event, Model, Scope, Store};
+use factlog::{Event, Model, Position, Scope, Store};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Event, Serialize, Deserialize)]
@@ -69,7 +69,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let mut balances: BTreeMap<String, i128> = BTreeMap::new();
-    store.projection::<Bank>("balances").start()?.catch_up(|events| {
+    // A table in memory begins anew with the process: behind position 0, not at a checkpoint.
+    let in_memory = store.projection::<Bank>("balances").after(Position::START);
+    in_memory.start()?.catch_up(|events| {
         for event in events {
             let balance = balances.entry(event.stream().to_owned()).or_default();
             match event.event {

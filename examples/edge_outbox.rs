@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use factlog::{Durability, Event, Expect, NewEvent, RecordedEvent, Retry, RunState, Store, Uuid};
+use factlog::{Durability, Event, Expect, RecordedEvent, Retry, RunState, Store, Uuid};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Event, Serialize, Deserialize)]
@@ -40,27 +40,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let durability = Durability::Interval(Duration::from_millis(50));
     let store = Store::options().durability(durability).segment_bytes(16 << 20).open(dir.path())?;
     for watt_hours in 0..100 {
-        let read = NewEvent::of(&Meter::Read { watt_hours })?;
-        store.append("Meter-7", Expect::Any, [read])?;
+        store.append("Meter-7", Expect::Any, [Meter::Read { watt_hours }])?;
     }
     store.sync()?; // a projection is handed what is on disk
 
     let retry = Retry::forever().wait(Duration::from_millis(1), Duration::from_secs(60));
     let mut relay = store.projection::<Meter>("cloud").batch(40).retry(retry).start()?;
     let control = relay.control();
-    println!("{} events to send", control.status()?.lag_events);
+    println!("{} events to send", control.status().lag_events);
     let mut cloud = Cloud::default();
     relay.catch_up(|events| {
-        if let Ok(status) = control.status()
-            && let RunState::Retrying { failures, reason } = status.state
-        {
+        if let RunState::Retrying { failures, reason } = control.status().state {
             println!("after {failures} failures: {reason}");
         }
         let events: Vec<&RecordedEvent> = events.iter().map(|event| &event.recorded).collect();
         cloud.send(&events)
     })?;
     println!("{} received in {} calls", cloud.received.len(), cloud.calls);
-    println!("{} events to send", control.status()?.lag_events);
+    println!("{} events to send", control.status().lag_events);
     assert_eq!(cloud.received.len(), 100);
     Ok(())
 }

@@ -29,6 +29,15 @@
 //! # Ok::<(), factlog::Error>(())
 //! ```
 //!
+//! What is appended is no event:
+//!
+//! ```compile_fail,E0277
+//! # use factlog::{Expect, NewEvent, Store, Version};
+//! # let store = Store::in_memory()?;
+//! store.append("Order-1", Expect::NoStream, ["Placed"])?;
+//! # Ok::<(), factlog::Error>(())
+//! ```
+//!
 //! A bare number is no version:
 //!
 //! ```compile_fail,E0308

@@ -267,8 +267,8 @@ pub use model::{
 };
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
-    IndexOrigin, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent, Recovery, Result,
-    SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Version,
+    IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent,
+    Recovery, Result, SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

@@ -13,8 +13,8 @@ use crate::engine::{
 use crate::format::encode_event;
 use crate::sync::Arc;
 use crate::types::{
-    BATCH_BYTES_MAX, Durability, Error, Expect, IdScope, NewEvent, Position, Query, Result,
-    StreamKey, StreamName,
+    BATCH_BYTES_MAX, Durability, Error, Expect, IdScope, IntoEvent, NewEvent, Position, Query,
+    Result, StreamKey, StreamName,
 };
 
 /// Up to this many streams of a batch are looked through one by one.
@@ -63,13 +63,13 @@ impl<'a> BatchBuilder<'a> {
         self,
         stream: impl StreamKey,
         expect: Expect,
-        events: impl IntoIterator<Item = NewEvent>,
+        events: impl IntoIterator<Item: IntoEvent>,
     ) -> Self {
         self.and(|builder| {
             let name = stream.stream_name()?;
             let at = builder.stream(&name, expect)?;
             for event in events {
-                builder.event(&name, at, &event)?;
+                builder.event(&name, at, &event.into_event()?)?;
             }
             if builder.batch.streams.get(at).is_some_and(|stream| stream.events == 0) {
                 return Err(Error::invalid("append without events").in_stream(name.as_str()));

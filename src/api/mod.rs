@@ -17,7 +17,7 @@ mod subscribe;
 mod verify;
 
 #[cfg(feature = "model")]
-pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, inside};
+pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, caught, inside};
 pub use append::{BatchBuilder, Ticket};
 #[cfg(feature = "model")]
 pub(crate) use claims::Claim;

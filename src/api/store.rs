@@ -14,7 +14,7 @@ use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex};
 use crate::types::{
-    Error, ErrorKind, Expect, NewEvent, OpenReport, Position, Query, RecordedEvent, Result,
+    Error, ErrorKind, Expect, IntoEvent, OpenReport, Position, Query, RecordedEvent, Result,
     StreamKey, StreamName, Version,
 };
 
@@ -131,7 +131,7 @@ impl Store {
         &self,
         stream: impl StreamKey,
         expect: Expect,
-        events: impl IntoIterator<Item = NewEvent>,
+        events: impl IntoIterator<Item: IntoEvent>,
     ) -> Result<Appended> {
         self.batch().append(stream, expect, events).commit()
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, select};
 
-use super::group::{Entry, Group};
+use super::group::Group;
 use super::incoming::Incoming;
+use super::status::lag;
 use super::team::ConsumersOptions;
 use super::work::{Shared, State, Work};
 use crate::api::Start;
@@ -34,6 +35,7 @@ impl<R: Incoming> ConsumersOptions<R> {
             saved,
             saved_at: monotonic(),
             settled_since: 0,
+            stopped: None,
             read_to: saved,
         };
         let shared =
@@ -59,7 +61,7 @@ impl<R: Incoming> std::fmt::Debug for Consumers<R> {
 }
 
 /// How the consumers of a name are doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumersStatus {
     /// Everything up to here is settled or parked.
@@ -72,13 +74,18 @@ pub struct ConsumersStatus {
     pub waiting: usize,
     /// Events of the log that were not looked at yet.
     pub lag_events: u64,
+    /// How long ago the first of them was recorded, zero when there is none; `None` when that
+    /// cannot be read.
+    pub lag: Option<Duration>,
+    /// Why they were [stopped](Work::stop), if they were.
+    pub stopped: Option<String>,
 }
 
 impl<R: Incoming> Consumers<R> {
     /// The next event for this consumer, waiting for it.
     ///
     /// # Errors
-    /// `Closed`, `Damaged` (calling again steps over it), `Io`; what parking may answer.
+    /// `Failed` once they were [stopped](Work::stop); `Closed`, `Io`; what parking may answer.
     pub fn next(&self) -> Result<Work<R>> {
         loop {
             if let Some(work) = self.next_timeout(Duration::from_secs(3600))? {
@@ -97,14 +104,15 @@ impl<R: Incoming> Consumers<R> {
         loop {
             let deadline = {
                 let mut state = shared.state.lock();
-                if let Some(work) = shared.try_next(&mut state)? {
+                let next = shared.try_next(&mut state);
+                if !matches!(next, Ok(None)) {
                     drop(state);
-                    // There may be more, and others may wait for it.
+                    // There may be more, or the same error, and others may wait for it.
                     shared.nudge();
-                    return Ok(Some(work));
+                    return next;
                 }
                 shared.save_if_due(&mut state)?;
-                state.group.next_deadline()
+                state.group.next_deadline(monotonic())
             };
             let now = monotonic();
             if until.is_some_and(|until| until <= now) {
@@ -126,11 +134,10 @@ impl<R: Incoming> Consumers<R> {
     }
 
     /// Hands the parked events out again, before what is new. Each stays parked until it is
-    /// handled. Answers how many they are.
+    /// handled, and those that still cannot be read are not handed out. Answers how many are.
     ///
     /// # Errors
-    /// `Invalid` while they are being handed out already; `Decode` when one of them still cannot be
-    /// read; what a read may answer.
+    /// `Invalid` while they are being handed out already; what a read may answer.
     pub fn replay_parked(&self) -> Result<usize> {
         let shared = &self.0;
         let mut state = shared.state.lock();
@@ -139,15 +146,12 @@ impl<R: Incoming> Consumers<R> {
         }
         let mut all = Vec::new();
         for parked in shared.options.store.parked(shared.claim.name())? {
-            let event = shared.options.store.event_at(parked.position)?;
-            let item = event.map(R::receive).transpose()?.flatten();
-            all.extend(item.map(|item| (parked.position, item)));
+            let item = parked.receive::<R>(&shared.options.store)?;
+            let entry = shared.entry(item, true).ok().flatten();
+            all.extend(entry.map(|entry| (parked.position, entry)));
         }
         let replayed = all.len();
-        for (position, item) in all {
-            let key = shared.options.key.as_ref().map(|key| key(&item));
-            state.group.add(position, Entry { item, attempts: 0, replayed: true, key });
-        }
+        all.into_iter().for_each(|(position, entry)| state.group.add(position, entry));
         shared.nudge();
         Ok(replayed)
     }
@@ -164,13 +168,16 @@ impl<R: Incoming> Consumers<R> {
     #[must_use]
     pub fn status(&self) -> ConsumersStatus {
         let state = self.0.state.lock();
-        let (in_flight, last) = (state.group.in_flight(), self.0.options.store.last_position());
+        let in_flight = state.group.in_flight();
+        let (lag_events, lag) = lag(&self.0.options.store, state.read_to);
         ConsumersStatus {
             settled: state.group.settled(state.read_to),
             checkpoint: state.saved,
             in_flight,
             waiting: state.group.outstanding() - in_flight,
-            lag_events: last.get().saturating_sub(state.read_to.get()),
+            lag_events,
+            lag,
+            stopped: state.stopped.as_ref().map(ToString::to_string),
         }
     }
 }

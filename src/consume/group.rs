@@ -19,6 +19,8 @@ pub(super) struct Entry<I> {
     pub replayed: bool,
     /// Events of one key are handed out one after the other.
     pub key: Option<u64>,
+    /// It is not handed out again before.
+    pub not_before: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -61,14 +63,14 @@ impl<I: Clone> Group<I> {
         self.waiting.insert(position, entry);
     }
 
-    /// The next event to be handed out: the lowest, so that repetitions go before what is new; none
-    /// whose key is with somebody, or waits further ahead.
-    pub(super) fn next(&self) -> Option<Position> {
+    /// The next event to be handed out: the lowest whose time has come, so that repetitions go
+    /// before what is new; none whose key is with somebody, or waits further ahead.
+    pub(super) fn next(&self, now: Instant) -> Option<Position> {
         let flights = self.in_flight.values().filter_map(|flight| flight.entry.key);
         let mut busy: HashSet<u64> = flights.collect();
-        let free = |(_, entry): &(&Position, &Entry<I>)| match entry.key {
-            None => true,
-            Some(key) => busy.insert(key),
+        let free = |(_, entry): &(&Position, &Entry<I>)| {
+            let first = entry.key.is_none_or(|key| busy.insert(key));
+            first && entry.not_before.is_none_or(|at| at <= now)
         };
         let mut waiting = self.waiting.iter();
         waiting.find(free).map(|(position, _)| *position)
@@ -105,9 +107,11 @@ impl<I: Clone> Group<I> {
         self.in_flight.remove(&position).map(|flight| (position, flight.entry))
     }
 
-    /// When the next event will have been handed out for too long.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.in_flight.values().filter_map(|flight| flight.deadline).min()
+    /// When the next event will have been handed out for too long, or may be handed out again.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let flights = self.in_flight.values().filter_map(|flight| flight.deadline);
+        let waiting = self.waiting.values().filter_map(|entry| entry.not_before);
+        flights.chain(waiting).filter(|at| *at > now).min()
     }
 
     /// Up to here everything is settled or parked, given how far was read.
@@ -133,7 +137,7 @@ mod tests {
     }
 
     fn entry(key: Option<u64>, replayed: bool) -> Entry<()> {
-        Entry { item: (), attempts: 0, replayed, key }
+        Entry { item: (), attempts: 0, replayed, key, not_before: None }
     }
 
     fn group(keys: &[Option<u64>]) -> Group<()> {
@@ -145,7 +149,7 @@ mod tests {
     }
 
     fn hand_out(group: &mut Group<()>) -> (Position, u64) {
-        let position = group.next().unwrap();
+        let position = group.next(monotonic()).unwrap();
         (position, group.hand_out(position, None).unwrap().1)
     }
 
@@ -168,7 +172,7 @@ mod tests {
         assert_eq!(first, at(1));
         assert_eq!(hand_out(&mut group).0, at(3));
         assert_eq!(hand_out(&mut group).0, at(5));
-        assert_eq!(group.next(), None);
+        assert_eq!(group.next(monotonic()), None);
         // Given back, it keeps its place ahead of the others of its key.
         let back = group.take_back(first, ticket).unwrap();
         group.add(first, back);
@@ -176,7 +180,22 @@ mod tests {
         assert_eq!(again, at(1));
         group.take_back(again, ticket).unwrap();
         assert_eq!(hand_out(&mut group).0, at(2));
-        assert_eq!(group.next(), None);
+        assert_eq!(group.next(monotonic()), None);
+    }
+
+    #[test]
+    fn what_waits_for_its_time_lets_others_by_but_none_of_its_key() {
+        let mut group = group(&[Some(1), Some(1), Some(2)]);
+        let (first, ticket) = hand_out(&mut group);
+        let mut back = group.take_back(first, ticket).unwrap();
+        let now = monotonic();
+        let later = now + Duration::from_secs(1);
+        back.not_before = Some(later);
+        group.add(first, back);
+        assert_eq!(group.next(now), Some(at(3)));
+        assert_eq!(group.next_deadline(now), Some(later));
+        assert_eq!(group.next(later), Some(at(1)));
+        assert_eq!(group.next_deadline(later), None, "what is due is no reason to wait");
     }
 
     #[test]
@@ -202,7 +221,7 @@ mod tests {
         let now = monotonic();
         group.hand_out(at(1), Some(now + Duration::from_secs(1))).unwrap();
         group.hand_out(at(2), None).unwrap();
-        assert_eq!(group.next_deadline(), Some(now + Duration::from_secs(1)));
+        assert_eq!(group.next_deadline(now), Some(now + Duration::from_secs(1)));
         assert!(group.expired(now).is_none());
         assert_eq!(group.expired(now + Duration::from_secs(2)).map(|late| late.0), Some(at(1)));
         assert!(group.expired(now + Duration::from_secs(9)).is_none(), "2 has all the time");

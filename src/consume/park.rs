@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::incoming::Incoming;
 use crate::api::{BatchBuilder, Store};
 use crate::types::{
     Error, ErrorKind, Expect, NewEvent, Position, RecordedEvent, Result, StreamName,
@@ -52,6 +53,20 @@ impl Parked {
     }
 }
 
+impl Parked {
+    /// The event, if it can be read by now.
+    pub(super) fn receive<R: Incoming>(&self, store: &Store) -> Result<Option<R::Item>> {
+        let event = store.event_at(self.position);
+        match event.and_then(|event| event.map(R::receive).transpose()) {
+            Ok(item) => Ok(item.flatten()),
+            Err(error) if matches!(error.kind(), ErrorKind::Decode | ErrorKind::Damaged) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn stream_of(name: &str) -> Result<StreamName> {
     StreamName::new(format!("$parked-{name}"))
 }
@@ -69,10 +84,14 @@ pub(super) fn park<'a>(
     Ok(parked.iter().fold(batch.own(), add))
 }
 
-/// Records that a parked event is parked no longer.
-pub(super) fn unpark(store: &Store, name: &str, position: Position) -> Result<()> {
+/// Adds to a batch that a parked event is parked no longer.
+pub(super) fn unpark<'a>(
+    batch: BatchBuilder<'a>,
+    name: &str,
+    position: Position,
+) -> Result<BatchBuilder<'a>> {
     let event = NewEvent::json_text(UNPARKED, json!({ "position": position.get() }).to_string());
-    store.batch().own().append(stream_of(name)?, Expect::Any, [event]).commit().map(drop)
+    Ok(batch.own().append(stream_of(name)?, Expect::Any, [event]))
 }
 
 impl Store {
@@ -111,5 +130,26 @@ impl Store {
             }
         }
         Ok(all.into_values().collect())
+    }
+
+    /// Takes a parked event off the list without handling it: it was seen to otherwise, or never
+    /// will be. The event itself stays where it is.
+    ///
+    /// ```
+    /// # use factlog::{ErrorKind, Position};
+    /// # let store = factlog::Store::in_memory()?;
+    /// let gone = store.discard_parked("mailer", Position::new(7));
+    /// assert_eq!(gone.unwrap_err().kind(), ErrorKind::NotFound); // nothing of it is parked
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound` when it is not parked; what a read or an append may answer.
+    pub fn discard_parked(&self, name: &str, position: Position) -> Result<()> {
+        if self.parked(name)?.iter().all(|parked| parked.position != position) {
+            let text = format!("the event at position {position} is not parked by {name:?}");
+            return Err(Error::new(ErrorKind::NotFound, text).at(position));
+        }
+        unpark(self.batch(), name, position)?.commit().map(drop)
     }
 }

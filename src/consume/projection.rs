@@ -4,11 +4,9 @@
 
 use super::incoming::Incoming;
 use super::outbox::Outbox;
-use super::park::unpark;
-use super::runner::{Failed, Goal, Runner};
+use super::runner::{Failed, Goal, Handle, Runner};
 use super::settings::ProjectionOptions;
 use super::status::Control;
-use crate::api::Start;
 use crate::types::{Error, ErrorKind, Position, Result};
 
 impl<R: Incoming> ProjectionOptions<R> {
@@ -18,25 +16,22 @@ impl<R: Incoming> ProjectionOptions<R> {
     /// `Locked` while another runs under this name; `Invalid` for a checkpoint of another history;
     /// `Closed`.
     pub fn start(self) -> Result<Projection<R>> {
-        let start = match self.after {
-            Some(position) => Start::After(position),
-            None => Start::Checkpoint(self.name.clone()),
-        };
-        let runner = Runner::new(self, start)?;
-        Ok(Projection { runner, replaces: None })
+        Ok(Projection { runner: Runner::new(self)?, replaces: None })
     }
 
     /// Makes the projection a second time, beside the one that runs: from the beginning, under the
-    /// name and `~rebuild`. It can be interrupted and goes on where it was. Run it into a new
-    /// table, with [`Projection::catch_up`], and then [`Projection::switch`].
+    /// name and `~rebuild`. Run it into a new table, with [`Projection::catch_up`], and then
+    /// [`Projection::switch`]. It can be interrupted and goes on where it was: as long as it is at
+    /// position 0, begin with an empty table; a table that does not outlive the process needs
+    /// [`after`](Self::after)`(Position::START)`. Where the handler keeps its place itself, `after`
+    /// is the place in the new table.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub fn rebuild(mut self) -> Result<Projection<R>> {
         let replaces = Some(self.name.clone());
         self.name.push_str("~rebuild");
-        let start = Start::Checkpoint(self.name.clone());
-        Ok(Projection { runner: Runner::new(self, start)?, replaces })
+        Ok(Projection { runner: Runner::new(self)?, replaces })
     }
 }
 
@@ -56,7 +51,8 @@ impl<R: Incoming> Projection<R> {
     }
 
     /// Hands events to `handle` until it is stopped or the store is closed. A batch that fails is
-    /// handed over again event by event, each with [retries](ProjectionOptions::retry).
+    /// handed over again event by event, each with [retries](ProjectionOptions::retry). A handler
+    /// that panics ends the run with its panic: what it had not handled comes again.
     ///
     /// # Errors
     /// What could not be handled, with the handler's reason as the source, when that is not to be
@@ -68,10 +64,10 @@ impl<R: Incoming> Projection<R> {
         self.runner.run(Goal::Stopped, &mut |runner, items| runner.deliver(&items, &mut handle))
     }
 
-    /// As [`Self::run`], until everything that is there is handled.
+    /// As [`Self::run`], until everything that is there when it begins is handled.
     ///
     /// # Errors
-    /// As [`Self::run`].
+    /// As [`Self::run`]; `Closed`.
     pub fn catch_up<H: Into<Failed>>(
         &mut self,
         mut handle: impl FnMut(&[R::Item]) -> Result<(), H>,
@@ -143,10 +139,10 @@ impl<R: Incoming> Projection<R> {
         self.runner.run(Goal::Stopped, &mut |runner, items| runner.answer(&items, &mut handle))
     }
 
-    /// As [`Self::run_emitting`], until everything that is there is answered.
+    /// As [`Self::run_emitting`], until everything that is there when it begins is answered.
     ///
     /// # Errors
-    /// As [`Self::run_emitting`].
+    /// As [`Self::run_emitting`]; `Closed`.
     pub fn catch_up_emitting<H: Into<Failed>>(
         &mut self,
         mut handle: impl FnMut(&R::Item, &mut Outbox) -> Result<(), H>,
@@ -164,24 +160,35 @@ impl<R: Incoming> Projection<R> {
         }
     }
 
-    /// Hands every parked event to `handle`, in the order of their positions; what it handles is
-    /// parked no longer. Answers how many these were.
+    /// Hands every parked event to `handle`, in the order of their positions. What it handles is
+    /// parked no longer; what fails once more stays, with the new reason, and so does what still
+    /// cannot be read. Answers how many were handled.
     ///
     /// # Errors
-    /// `NotFound` when such an event is no longer there; what a read or an append may answer.
+    /// What a read or an append may answer.
     pub fn replay_parked<H: Into<Failed>>(
         &mut self,
         mut handle: impl FnMut(&[R::Item]) -> Result<(), H>,
     ) -> Result<u64> {
+        self.replay(&mut |item, _| handle(std::slice::from_ref(item)).map_err(Into::into))
+    }
+
+    /// As [`Self::replay_parked`], for process managers: what the handler emits becomes durable
+    /// together with the event being parked no longer.
+    ///
+    /// # Errors
+    /// As [`Self::replay_parked`].
+    pub fn replay_parked_emitting<H: Into<Failed>>(
+        &mut self,
+        mut handle: impl FnMut(&R::Item, &mut Outbox) -> Result<(), H>,
+    ) -> Result<u64> {
+        self.replay(&mut |item, outbox| handle(item, outbox).map_err(Into::into))
+    }
+
+    fn replay(&mut self, handle: Handle<'_, R::Item>) -> Result<u64> {
         let mut handled = 0;
         for parked in self.runner.store().parked(self.runner.name())? {
-            let item = self.runner.parked_item(&parked)?;
-            if let Some(item) = item
-                && handle(std::slice::from_ref(&item)).is_ok()
-            {
-                unpark(self.runner.store(), self.runner.name(), parked.position)?;
-                handled += 1;
-            }
+            handled += u64::from(self.runner.replay(&parked, handle)?);
         }
         Ok(handled)
     }
@@ -206,11 +213,22 @@ impl<R: Incoming> Projection<R> {
         let store = self.runner.store().clone();
         let _other = store.claim(&name)?;
         self.catch_up(handle)?;
-        swap().map_err(|why| {
-            Error::new(ErrorKind::Failed, format!("projection {name:?} was not switched"))
-                .because_of(why.into())
-        })?;
-        store.reset_checkpoint(&name, self.runner.position())?;
-        store.reset_checkpoint(self.runner.name(), Position::START)
+        let at = self.runner.position();
+        // Before the tables change: should the process end in between, the next rebuild must not
+        // go on in a new table from where this one was.
+        self.set_place(self.runner.name(), Position::START)?;
+        if let Err(why) = swap() {
+            self.set_place(self.runner.name(), at)?;
+            let text = format!("projection {name:?} was not switched");
+            return Err(Error::new(ErrorKind::Failed, text).because_of(why.into()));
+        }
+        self.set_place(&name, at)
+    }
+
+    fn set_place(&self, name: &str, position: Position) -> Result<()> {
+        match self.runner.keeps_own_place() {
+            true => Ok(()),
+            false => self.runner.store().reset_checkpoint(name, position),
+        }
     }
 }

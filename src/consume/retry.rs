@@ -22,7 +22,7 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// Ten times, after 100 ms, 200 ms and so on up to 30 s: about two minutes in all.
+    /// Ten times, after 100 ms, 200 ms and so on up to 30 s: 81 seconds in all.
     fn default() -> Self {
         Self::times(10)
     }
@@ -70,6 +70,8 @@ mod tests {
         let waits: Vec<_> = (1..=5).map(|n| retry.after(n).map(|wait| wait.as_millis())).collect();
         assert_eq!(waits, [Some(10), Some(20), Some(35), Some(35), None]);
         assert_eq!(Retry::never().after(1), None);
+        let default: Duration = (1..=10).filter_map(|n| Retry::default().after(n)).sum();
+        assert_eq!(default.as_secs(), 81);
         let long = Retry::forever().after(4_000_000_000);
         assert_eq!(long, Some(Duration::from_secs(30)));
     }

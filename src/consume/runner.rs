@@ -8,16 +8,19 @@ use std::error::Error as StdError;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::slice::from_ref;
 
-use crossbeam_channel::{RecvTimeoutError, select};
+use crossbeam_channel::{Receiver, select};
 
 use super::incoming::{Incoming, Receives};
 use super::outbox::Outbox;
-use super::park::{Parked, park};
+use super::park::{Parked, park, unpark};
 use super::settings::{Poison, ProjectionOptions};
 use super::status::{Control, RunState};
 use crate::api::{Claim, Delivery, Start, Store, Subscription};
+use crate::clock::monotonic;
 use crate::model::append_all;
-use crate::types::{Error, ErrorKind, NewEvent, Position, RecordedEvent, Result, StreamName};
+use crate::types::{
+    Durability, Error, ErrorKind, NewEvent, Position, RecordedEvent, Result, StreamName,
+};
 
 /// Why a handler could not handle what it was given.
 pub type Failed = Box<dyn StdError + Send + Sync>;
@@ -54,7 +57,7 @@ struct Ended {
 type Deliver<'a, R> = &'a mut dyn FnMut(&Runner<R>, Vec<<R as Receives>::Item>) -> Delivered;
 
 /// What handles one event.
-type Handle<'a, I> = &'a mut dyn FnMut(&I, &mut Outbox) -> Result<(), Failed>;
+pub(super) type Handle<'a, I> = &'a mut dyn FnMut(&I, &mut Outbox) -> Result<(), Failed>;
 
 /// What failing once more comes to.
 enum Pause {
@@ -80,18 +83,24 @@ pub(super) struct Runner<R> {
     options: ProjectionOptions<R>,
     claim: Claim,
     control: Control,
+    /// Something may have been recorded; disconnected when the store is closed.
+    arrived: Receiver<()>,
     /// Everything up to here is handled, and that is saved up to `saved`.
     position: Position,
     saved: Position,
 }
 
 impl<R: Incoming> Runner<R> {
-    pub(super) fn new(options: ProjectionOptions<R>, start: Start) -> Result<Self> {
+    pub(super) fn new(options: ProjectionOptions<R>) -> Result<Self> {
         let claim = options.store.claim(&options.name)?;
+        let start = match options.after {
+            Some(position) => Start::After(position),
+            None => Start::Checkpoint(options.name.clone()),
+        };
         let subscription = options.store.subscribe(options.source.clone()).start(start)?;
-        let position = subscription.position();
+        let (arrived, position) = (subscription.signal(), subscription.position());
         let control = Control::new(&options.store, position, options.batch);
-        Ok(Self { options, claim, control, position, saved: position })
+        Ok(Self { options, claim, control, arrived, position, saved: position })
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -118,13 +127,19 @@ impl<R: Incoming> Runner<R> {
         let unwinds = Unwinds(self.control.clone());
         self.control.set(RunState::CatchingUp);
         let outcome = self.follow(goal, deliver);
+        let closed = |error: &Error| error.kind() == ErrorKind::Closed;
         self.control.set(match &outcome {
+            Err(error) if closed(error) => RunState::Stopped,
             Err(error) => RunState::Faulted { reason: error.to_string() },
             Ok(()) if goal == Goal::CaughtUp && !self.control.is_stopped() => RunState::Idle,
             Ok(()) => RunState::Stopped,
         });
         drop(unwinds);
-        outcome
+        match outcome {
+            // What was to go on until then has; what was to catch up has not.
+            Err(error) if closed(&error) && goal == Goal::Stopped => Ok(()),
+            outcome => outcome,
+        }
     }
 
     fn follow(&mut self, goal: Goal, deliver: Deliver<'_, R>) -> Result<()> {
@@ -132,12 +147,10 @@ impl<R: Incoming> Runner<R> {
         let source = self.options.source.clone();
         let start = Start::After(self.position);
         let mut subscription = self.options.store.subscribe(source).start(start)?;
-        let signal = subscription.signal();
+        // What comes while it catches up may never end.
+        let last = self.options.store.last_position();
         while !self.control.is_stopped() {
-            let batch = match self.collect(&mut subscription) {
-                Err(error) if error.kind() == ErrorKind::Closed => return Ok(()),
-                batch => batch?,
-            };
+            let batch = self.collect(&mut subscription)?;
             if batch.position > self.position {
                 let mut delivered = match batch.items.is_empty() {
                     true => Delivered::default(),
@@ -155,11 +168,14 @@ impl<R: Incoming> Runner<R> {
                 self.poisoned(position, error)?;
             } else if batch.at_end {
                 self.control.set(RunState::Live);
-                if goal == Goal::CaughtUp {
-                    break;
-                }
+            }
+            if goal == Goal::CaughtUp && (batch.at_end || self.position >= last) {
+                break;
+            }
+            if batch.at_end {
                 select! {
-                    recv(signal) -> woken => if woken.is_err() { return Ok(()) },
+                    // Disconnected, reading on tells that the store is closed.
+                    recv(self.arrived) -> _ => {}
                     recv(self.control.stopped()) -> _ => {}
                 }
             }
@@ -202,22 +218,35 @@ impl<R: Incoming> Runner<R> {
     }
 
     fn receive(&self, event: RecordedEvent) -> Result<Option<R::Item>> {
-        let (position, event_type) = (event.position(), event.event_type().to_owned());
-        match R::receive(event)? {
-            None if self.options.refuse_unknown => {
-                let text = format!("event {position} is of the unknown type {event_type}");
-                Err(Error::new(ErrorKind::Decode, text).at(position))
-            }
-            item => Ok(item),
+        if !self.options.refuse_unknown {
+            return R::receive(event);
         }
+        let (position, event_type) = (event.position(), event.event_type().to_owned());
+        let unknown = || {
+            let text = format!("event {position} is of the unknown type {event_type}");
+            Error::new(ErrorKind::Decode, text).at(position)
+        };
+        R::receive(event)?.ok_or_else(unknown).map(Some)
     }
 
-    pub(super) fn parked_item(&self, parked: &Parked) -> Result<Option<R::Item>> {
-        let event = self.store().event_at(parked.position)?.ok_or_else(|| {
-            let text = format!("the parked event at position {} is gone", parked.position);
-            Error::new(ErrorKind::NotFound, text).at(parked.position)
-        })?;
-        R::receive(event)
+    /// Hands a parked event over once more, if it can be read by now. What is emitted and that it
+    /// is parked no longer become durable together. Answers whether it was handled.
+    pub(super) fn replay(&self, parked: &Parked, handle: Handle<'_, R::Item>) -> Result<bool> {
+        let Some(item) = parked.receive::<R>(self.store())? else { return Ok(false) };
+        let mut outbox = Outbox::answering(R::recorded(&item));
+        let (batch, name) = (self.store().batch(), self.name());
+        match handle(&item, &mut outbox).and_then(|()| Ok(outbox.take()?)) {
+            Ok(emitted) => {
+                unpark(append_all(batch, emitted), name, parked.position)?.commit()?;
+                Ok(true)
+            }
+            Err(why) => {
+                let attempts = parked.attempts.saturating_add(1);
+                let again = Parked::new(parked.position, why.to_string(), attempts);
+                park(batch, name, &[again])?.commit()?;
+                Ok(false)
+            }
+        }
     }
 
     fn poisoned(&mut self, position: Position, error: Error) -> Result<()> {
@@ -243,7 +272,9 @@ impl<R: Incoming> Runner<R> {
     }
 
     fn commit_batch(&self, position: Position, delivered: &Delivered) -> Result<()> {
-        let batch = append_all(self.store().batch(), delivered.emitted.clone());
+        // Synced in every store: what is saved later, here or in a table, must not outlive it.
+        let batch = self.store().batch().durability(Durability::Sync);
+        let batch = append_all(batch, delivered.emitted.clone());
         let mut batch = park(batch, self.name(), &delivered.parked)?;
         if !self.keeps_own_place() {
             batch = batch.checkpoint(self.name(), position);
@@ -280,9 +311,15 @@ impl<R: Incoming> Runner<R> {
         let Some(wait) = self.options.retry.after(failures) else { return Pause::Enough };
         let before = self.control.state();
         self.control.set(RunState::Retrying { failures, reason: reason.to_owned() });
-        let woken = self.control.stopped().recv_timeout(wait);
-        if woken != Err(RecvTimeoutError::Timeout) {
-            return Pause::Stopped;
+        let until = monotonic().checked_add(wait);
+        loop {
+            let left = until.map_or(wait, |until| until.saturating_duration_since(monotonic()));
+            select! {
+                recv(self.control.stopped()) -> _ => return Pause::Stopped,
+                // What comes is read later; that the store is closed ends it.
+                recv(self.arrived) -> woken => if woken.is_err() { return Pause::Stopped },
+                default(left) => break,
+            }
         }
         if !matches!(before, RunState::Retrying { .. }) {
             self.control.set(before);

@@ -44,7 +44,7 @@ impl Store {
     ///
     /// ```
     /// use std::collections::BTreeMap;
-    /// use factlog::{Event, Expect, NewEvent, Store};
+    /// use factlog::{Event, Expect, Position, Store};
     /// use serde::{Deserialize, Serialize};
     ///
     /// #[derive(Clone, Event, Serialize, Deserialize)]
@@ -54,12 +54,13 @@ impl Store {
     ///
     /// let store = Store::in_memory()?;
     /// for account in ["Account-a", "Account-b", "Account-a"] {
-    ///     let deposited = NewEvent::of(&Bank::Deposited { cents: 5 })?;
-    ///     store.append(account, Expect::Any, [deposited])?;
+    ///     store.append(account, Expect::Any, [Bank::Deposited { cents: 5 }])?;
     /// }
     ///
     /// let mut balances: BTreeMap<String, u64> = BTreeMap::new();
-    /// let mut projection = store.projection::<Bank>("balances").start()?;
+    /// // A table that outlives the process leaves out `after`, and goes on from its checkpoint.
+    /// let options = store.projection::<Bank>("balances").after(Position::START);
+    /// let mut projection = options.start()?;
     /// projection.catch_up(|events| {
     ///     for event in events {
     ///         let Bank::Deposited { cents } = event.event;
@@ -68,7 +69,7 @@ impl Store {
     ///     Ok::<(), String>(())
     /// })?; // or `run`, which goes on until it is stopped
     /// assert_eq!(balances["Account-a"], 10);
-    /// assert_eq!(projection.control().status()?.lag_events, 0);
+    /// assert_eq!(projection.control().status().lag_events, 0);
     /// # Ok::<(), factlog::Error>(())
     /// ```
     pub fn projection<R: Incoming>(&self, name: &str) -> ProjectionOptions<R> {
@@ -120,7 +121,8 @@ impl<R: Incoming> ProjectionOptions<R> {
     /// The handler keeps its place itself, and this is it: the position that it stored last, in one
     /// transaction with what it made of the events. No checkpoint is saved, and every event takes
     /// effect exactly once, if an error of the handler means that it committed nothing. See the
-    /// guide, [tables in SQLite](crate::guide::sqlite).
+    /// guide, [tables in SQLite](crate::guide::sqlite). What is made in memory is gone with the
+    /// process: its place is always [`Position::START`].
     pub fn after(mut self, position: Position) -> Self {
         self.after = Some(position);
         self

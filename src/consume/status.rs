@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::api::Store;
 use crate::sync::{Arc, Mutex};
-use crate::types::{Position, Result};
+use crate::types::{Position, RecordedEvent};
 
 /// What a runner is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,9 @@ pub struct Status {
     pub position: Position,
     /// How many events of the log it has not looked at yet.
     pub lag_events: u64,
-    /// How long ago the first of them was recorded; zero when there is none.
-    pub lag: Duration,
+    /// How long ago the first of them was recorded, zero when there is none; `None` when that
+    /// cannot be read, in a store that is closed or damaged there.
+    pub lag: Option<Duration>,
     /// How many events were handled since it was made.
     pub handled: u64,
     /// How many of these were parked.
@@ -80,6 +81,21 @@ struct Facts {
     parked: u64,
 }
 
+/// How many events whoever is at `position` has not looked at, and how long ago the first of them
+/// was recorded.
+pub(super) fn lag(store: &Store, position: Position) -> (u64, Option<Duration>) {
+    let events = store.last_position().get().saturating_sub(position.get());
+    if events == 0 {
+        return (0, Some(Duration::ZERO));
+    }
+    let first = store.event_at(position.next()).ok().flatten();
+    let since = |first: RecordedEvent| {
+        let micros = store.now().micros().saturating_sub(first.recorded_at().micros());
+        Duration::from_micros(micros)
+    };
+    (events, first.map(since))
+}
+
 impl Control {
     pub(super) fn new(store: &Store, position: Position, batch: usize) -> Self {
         let (sender, stopped) = bounded(0);
@@ -91,26 +107,17 @@ impl Control {
     }
 
     /// How it is doing.
-    ///
-    /// # Errors
-    /// `Closed`, `Damaged`, `Io`.
-    pub fn status(&self) -> Result<Status> {
+    #[must_use]
+    pub fn status(&self) -> Status {
         let (mut state, position, handled, parked) = {
             let facts = self.shared.facts.lock();
             (facts.state.clone(), facts.position, facts.handled, facts.parked)
         };
-        let lag_events = self.store.last_position().get().saturating_sub(position.get());
+        let (lag_events, lag) = lag(&self.store, position);
         if state == RunState::Live && lag_events > self.shared.batch {
             state = RunState::CatchingUp;
         }
-        let mut lag = Duration::ZERO;
-        if lag_events > 0
-            && let Some(event) = self.store.event_at(position.next())?
-        {
-            let since = self.store.now().micros().saturating_sub(event.recorded_at().micros());
-            lag = Duration::from_micros(since);
-        }
-        Ok(Status { state, position, lag_events, lag, handled, parked })
+        Status { state, position, lag_events, lag, handled, parked }
     }
 
     /// Has it end after what it is handling now. It can be made anew under its name once it is

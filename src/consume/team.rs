@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use super::incoming::{Incoming, Receives};
+use super::retry::Retry;
 use crate::api::{Source, Store};
 
 /// What events of one key are recognised by.
@@ -18,7 +19,7 @@ pub struct ConsumersOptions<R: Incoming> {
     pub(super) name: String,
     pub(super) source: Source,
     pub(super) timeout: Option<Duration>,
-    pub(super) attempts: u32,
+    pub(super) retry: Retry,
     pub(super) in_flight: usize,
     pub(super) key: Option<Box<Key<R>>>,
 }
@@ -49,7 +50,7 @@ impl Store {
     ///     let Mail::Requested { to } = &work.event;
     ///     match send(to) {
     ///         Ok(()) => work.ack()?,
-    ///         Err(why) => work.retry(&why)?, // by anybody; parked after ten attempts
+    ///         Err(why) => work.retry(&why)?, // by anybody, in a while; parked in the end
     ///     }
     /// }
     /// # Ok::<(), factlog::Error>(())
@@ -60,7 +61,7 @@ impl Store {
             name: name.to_owned(),
             source: R::source(),
             timeout: Some(Duration::from_secs(30)),
-            attempts: 10,
+            retry: Retry::default(),
             in_flight: 500,
             key: None,
         }
@@ -86,9 +87,10 @@ impl<R: Incoming> ConsumersOptions<R> {
         self
     }
 
-    /// An event is handed out so often before it is parked; 10 unless said.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts.max(1);
+    /// How often an event that was given back, was dropped or took too long is handed out again
+    /// before it is parked, and after how long when it was given [back](crate::Work::retry).
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
         self
     }
 

@@ -12,10 +12,10 @@ use super::group::{Entry, Group};
 use super::incoming::Incoming;
 use super::park::{Parked, park, unpark};
 use super::team::ConsumersOptions;
-use crate::api::{Claim, Delivery, Subscription};
+use crate::api::{Claim, Delivery, Start, Subscription, caught};
 use crate::clock::monotonic;
 use crate::sync::{Arc, Mutex};
-use crate::types::{Error, ErrorKind, Position, Result};
+use crate::types::{Durability, Error, ErrorKind, Position, Result};
 
 /// A checkpoint is saved when so many events were settled, or
 const CHECKPOINT_MOST: u64 = 1000;
@@ -30,6 +30,8 @@ pub(super) struct State<I> {
     pub saved: Position,
     pub saved_at: Instant,
     pub settled_since: u64,
+    /// Why nobody is handed anything any more.
+    pub stopped: Option<Error>,
 }
 
 pub(super) struct Shared<R: Incoming> {
@@ -91,13 +93,46 @@ impl<R: Incoming> Work<R> {
         self.ack()
     }
 
-    /// Somebody is to try again, at once; after too many attempts it is parked for this reason.
+    /// Somebody is to try again, [in a while](ConsumersOptions::retry); after too many attempts it
+    /// is parked for this reason.
     ///
     /// # Errors
     /// As [`Self::ack`].
     pub fn retry(self, reason: &str) -> Result<()> {
-        self.settle(|shared, state, position, entry| {
+        self.settle(|shared, state, position, mut entry| {
+            let wait = shared.options.retry.after(entry.attempts);
+            entry.not_before = wait.and_then(|wait| monotonic().checked_add(wait));
             shared.try_again(state, position, entry, reason)
+        })
+    }
+
+    /// Something is wrong that neither another attempt nor another consumer mends: nobody is handed
+    /// anything any more, and every consumer's `next` answers `Failed` with this reason. What
+    /// others have they may settle. This event counts as not tried, and comes again when consumers
+    /// are started anew under the name.
+    ///
+    /// ```
+    /// # use factlog::{ErrorKind, Expect, NewEvent, RecordedEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.append("Mail-1", Expect::Any, [NewEvent::binary("Requested", "")])?;
+    /// let mailers = store.consumers::<RecordedEvent>("mailers").start()?;
+    /// mailers.next()?.stop("the password of the mail server has expired")?;
+    /// let error = mailers.next().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Failed);
+    /// assert!(error.to_string().contains("has expired"));
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::ack`].
+    pub fn stop(self, reason: &str) -> Result<()> {
+        self.settle(|shared, state, position, mut entry| {
+            entry.attempts -= 1;
+            state.group.add(position, entry);
+            let name = shared.claim.name();
+            let text = format!("consumers {name:?} were stopped at event {position}: {reason}");
+            state.stopped.get_or_insert(Error::new(ErrorKind::Failed, text).at(position));
+            Ok(())
         })
     }
 
@@ -154,8 +189,11 @@ impl<R: Incoming> Shared<R> {
         while let Some((position, entry)) = state.group.expired(now) {
             self.try_again(state, position, entry, "it took its consumer too long")?;
         }
+        if let Some(error) = &state.stopped {
+            return Err(error.clone());
+        }
         loop {
-            if let Some(position) = state.group.next() {
+            if let Some(position) = state.group.next(now) {
                 let deadline = self.options.timeout.and_then(|timeout| now.checked_add(timeout));
                 let handed = state.group.hand_out(position, deadline);
                 return Ok(handed.map(|(entry, ticket)| {
@@ -172,25 +210,52 @@ impl<R: Incoming> Shared<R> {
     /// Takes one more event into the group; false when there is none for now.
     fn read_on(&self, state: &mut State<R::Item>) -> Result<bool> {
         loop {
-            let Some(delivery) = state.subscription.try_next()? else {
-                state.read_to = state.subscription.position();
-                return Ok(false);
-            };
-            let Delivery::Event(event) = delivery else { continue };
-            let position = event.position();
-            match R::receive(event) {
-                Ok(Some(item)) => {
-                    let key = self.options.key.as_ref().map(|key| key(&item));
-                    let entry = Entry { item, attempts: 0, replayed: false, key };
-                    state.group.add(position, entry);
+            let (position, entry) = match state.subscription.try_next() {
+                Ok(None) => {
+                    state.read_to = state.subscription.position();
+                    return Ok(false);
                 }
+                Ok(Some(Delivery::Event(event))) => {
+                    let position = event.position();
+                    (position, R::receive(event).and_then(|item| self.entry(item, false)))
+                }
+                Ok(Some(_)) => continue,
+                Err(error) => match error.position() {
+                    Some(at) if error.kind() == ErrorKind::Damaged => (at, Err(error)),
+                    _ => return Err(error),
+                },
+            };
+            let parked = match entry {
                 Ok(None) => continue,
+                Ok(Some(entry)) => {
+                    state.group.add(position, entry);
+                    Ok(())
+                }
                 // What nobody can read is put aside at once.
-                Err(error) => self.park_position(position, &error.to_string(), 1)?,
+                Err(error) => self.park_position(position, &error.to_string(), 1),
+            };
+            if parked.is_err() {
+                // It was read, but it is nowhere yet: it is read again.
+                let source = self.options.source.clone();
+                let anew = self.options.store.subscribe(source).start(Start::After(state.read_to));
+                state.subscription = anew?;
             }
+            parked?;
             state.read_to = position;
             return Ok(true);
         }
+    }
+
+    /// What waits to be handed out.
+    pub(super) fn entry(
+        &self,
+        item: Option<R::Item>,
+        replayed: bool,
+    ) -> Result<Option<Entry<R::Item>>> {
+        let Some(item) = item else { return Ok(None) };
+        let key = self.options.key.as_ref();
+        let key = key.map(|key| caught("the key", || Ok(key(&item)))).transpose()?;
+        Ok(Some(Entry { item, attempts: 0, replayed, key, not_before: None }))
     }
 
     fn try_again(
@@ -200,7 +265,7 @@ impl<R: Incoming> Shared<R> {
         entry: Entry<R::Item>,
         reason: &str,
     ) -> Result<()> {
-        if entry.attempts < self.options.attempts {
+        if self.options.retry.after(entry.attempts).is_some() {
             state.group.add(position, entry);
             return Ok(());
         }
@@ -223,7 +288,9 @@ impl<R: Incoming> Shared<R> {
 
     fn park_position(&self, position: Position, reason: &str, attempts: u32) -> Result<()> {
         let parked = [Parked::new(position, reason.to_owned(), attempts)];
-        park(self.options.store.batch(), self.claim.name(), &parked)?.commit().map(drop)
+        // Synced in every store: the checkpoint that passes it must not outlive it.
+        let batch = self.options.store.batch().durability(Durability::Sync);
+        park(batch, self.claim.name(), &parked)?.commit().map(drop)
     }
 
     fn done(
@@ -233,7 +300,7 @@ impl<R: Incoming> Shared<R> {
         entry: &Entry<R::Item>,
     ) -> Result<()> {
         if entry.replayed {
-            unpark(&self.options.store, self.claim.name(), position)?;
+            unpark(self.options.store.batch(), self.claim.name(), position)?.commit()?;
         }
         self.count_settled(state)
     }
@@ -268,11 +335,7 @@ impl<R: Incoming> Shared<R> {
 
 impl<R: Incoming> Drop for Shared<R> {
     fn drop(&mut self) {
-        let state = self.state.get_mut();
-        let settled = state.group.settled(state.read_to);
-        if settled > state.saved {
-            // What is lost with it comes again.
-            let _ = self.options.store.save_checkpoint(self.claim.name(), settled);
-        }
+        // What is lost with it comes again.
+        let _ = self.save(&mut self.state.lock());
     }
 }

@@ -64,7 +64,7 @@ impl Late {
         staged: &mut dyn Iterator<Item = EventRef<'_>>,
     ) -> Result<Option<Batch>> {
         let mut maker = self.0.lock();
-        caught(|| maker.make(staged))
+        caught("the rule inside the writer", || maker.make(staged))
     }
 }
 

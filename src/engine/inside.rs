@@ -1,7 +1,7 @@
-//! Layer 6.0: code of the application's that runs inside the writer.
+//! Layer 6.0: code of the application's that runs inside the store's.
 //!
-//! Knows: that it may panic, and that it must not call the store: whoever commits would wait for
-//! himself. Does not know: what it decides.
+//! Knows: that it may panic, and that within the writer it must not call the store: whoever commits
+//! would wait for himself. Does not know: what it does.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -10,10 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::types::{Error, Result};
 
 /// A panic is an error of the one whose code it is.
-pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn caught<T>(what: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let why = told(&*panic);
-        Err(Error::invalid(format!("the rule panicked inside the writer: {why}")))
+        Err(Error::invalid(format!("{what} panicked: {why}")))
     })
 }
 
@@ -44,6 +44,8 @@ pub(crate) fn inside<T>(run: impl FnOnce() -> T) -> T {
 pub(crate) fn refuse_inside() -> Result<()> {
     match INSIDE.get() {
         false => Ok(()),
-        true => Err(Error::invalid("a rule that decides inside the writer cannot call the store")),
+        true => Err(Error::invalid(
+            "a model's `apply`, or a rule that decides inside the writer, cannot call the store",
+        )),
     }
 }

@@ -33,9 +33,9 @@ pub(crate) use catalog::View;
 pub(crate) use commit::{commit_inline, drive};
 pub(crate) use decide::check_shape;
 pub(crate) use find::{Candidates, Wanted, candidates};
-#[cfg(feature = "model")]
-pub(crate) use inside::inside;
 pub(crate) use inside::refuse_inside;
+#[cfg(feature = "model")]
+pub(crate) use inside::{caught, inside};
 pub(crate) use open::{open_follower, open_writer};
 pub(crate) use queue::Slot;
 #[cfg(any(test, feature = "sim"))]

@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::ops::Deref;
 
-use super::parts::{Fold, Parts, Resumed};
-use super::scope::Place;
+use super::parts::{Fold, Parts};
+use super::scope::{Place, Resumed};
 use super::traits::Model;
 use crate::api::{Store, StoreIdentity};
 use crate::sync::{Arc, Mutex};
-use crate::types::{EventRef, Result, StreamName, Version};
+use crate::types::{EventRef, Position, Result};
 
 /// Folded states of models by their scope, so that a hot one is not folded from the beginning for
 /// every decision. Cheap to clone and to share between threads.
@@ -113,14 +113,6 @@ impl<M> Deref for Cached<M> {
     }
 }
 
-/// What a state is found by.
-fn key(place: &Place) -> String {
-    match place {
-        Place::Stream(stream) => format!("={stream}"),
-        Place::Query(query) => format!("{query:?}"),
-    }
-}
-
 impl<M: Model + Clone> Fold for Cached<M> {
     fn place(&self) -> Result<Place> {
         self.model.place()
@@ -130,7 +122,7 @@ impl<M: Model + Clone> Fold for Cached<M> {
         let mut states = self.cache.0.lock();
         states.uses += 1;
         let uses = states.uses;
-        if let Some(state) = states.by_place.get_mut(&key(place))
+        if let Some(state) = states.by_place.get_mut(&place.key())
             && state.store == store.identity()
             && state.resumed.position <= store.last_position()
         {
@@ -151,23 +143,18 @@ impl<M: Model + Clone> Fold for Cached<M> {
         states.uses += 1;
         let (store, model, used) = (store.identity(), self.model.clone(), states.uses);
         let state = State { store, model, resumed, used };
-        let known = states.by_place.get(&key(place));
+        let known = states.by_place.get(&place.key());
         let older = |known: &State<M>| {
             known.store != state.store || known.resumed.position <= resumed.position
         };
         if known.is_none_or(older) {
-            states.by_place.insert(key(place), state);
+            states.by_place.insert(place.key(), state);
             states.make_room();
         }
     }
 
-    fn snapshot(
-        &self,
-        store: &Store,
-        stream: &StreamName,
-        resumed: Resumed,
-    ) -> Option<Result<Version>> {
-        self.model.snapshot(store, stream, resumed)
+    fn snapshot(&self, store: &Store, place: &Place, resumed: Resumed) -> Option<Result<Position>> {
+        self.model.snapshot(store, place, resumed)
     }
 }
 

@@ -11,7 +11,8 @@ use super::content::Content;
 use super::upcast::{EventType, Schema, Upcast};
 use super::variant::Variant;
 use crate::types::{
-    ContentType, Error, ErrorKind, EventRef, NewEvent, Query, RecordedEvent, Result, StreamName,
+    ContentType, Error, ErrorKind, EventRef, IntoEvent, NewEvent, Query, RecordedEvent, Result,
+    StreamName,
 };
 
 /// A Rust type whose values are events: a serde enum with an event type per variant, or a struct.
@@ -169,6 +170,12 @@ pub(super) fn decode_known<E: Event>(event: &EventRef<'_>) -> Result<E> {
     })
 }
 
+impl<E: Event> IntoEvent for E {
+    fn into_event(self) -> Result<NewEvent> {
+        NewEvent::of(&self)
+    }
+}
+
 impl EventRef<'_> {
     /// Its data as a typed event, upcast if need be; `None` when its type is not one of `E`'s.
     ///
@@ -188,7 +195,7 @@ impl RecordedEvent {
     /// # #[derive(Event, serde::Serialize, serde::Deserialize)]
     /// # enum Light { On, Off }
     /// # let store = Store::in_memory()?;
-    /// store.append("Light-1", Expect::Any, [NewEvent::of(&Light::On)?])?;
+    /// store.append("Light-1", Expect::Any, [Light::On])?;
     /// for event in store.read_stream("Light-1") {
     ///     match event?.decode()? {
     ///         Some(Light::On) => println!("on"),
@@ -207,7 +214,8 @@ impl RecordedEvent {
 }
 
 impl NewEvent {
-    /// A typed event, to be appended: with its type, schema version, tags and subject.
+    /// A typed event, to be appended: with its type, schema version, tags and subject. For those of
+    /// which more is to be said; others are [appended](crate::Store::append) as they are.
     ///
     /// ```
     /// # use factlog::{Event, Expect, NewEvent, Store};
@@ -215,7 +223,8 @@ impl NewEvent {
     /// # enum Meter { Read { #[tag] meter: String, wh: u64 } }
     /// # let store = Store::in_memory()?;
     /// let read = Meter::Read { meter: "m-7".into(), wh: 42 };
-    /// store.append("Meter-7", Expect::Any, [NewEvent::of(&read)?])?;
+    /// let read = NewEvent::of(&read)?.correlation("visit-9");
+    /// store.append("Meter-7", Expect::Any, [read])?;
     /// # Ok::<(), factlog::Error>(())
     /// ```
     ///
@@ -257,11 +266,18 @@ impl StreamName {
     /// The stream of one thing in a category: `Order-42` is `StreamName::of("Order", 42)`.
     ///
     /// # Errors
-    /// `Invalid` when that is no legal name, or the category has a `-`.
+    /// `Invalid` when that is no legal name, the category has a `-`, or the id is empty, as that of
+    /// a model is that was never told whose it is.
     pub fn of(category: &str, id: impl std::fmt::Display) -> Result<Self> {
         if category.is_empty() || category.contains('-') {
             return Err(Error::invalid(format!("{category:?} is not a category")));
         }
-        Self::new(format!("{category}-{id}"))
+        let name = format!("{category}-{id}");
+        if name.len() == category.len() + 1 {
+            return Err(Error::invalid(format!(
+                "a stream of the category {category:?} needs an id"
+            )));
+        }
+        Self::new(name)
     }
 }

@@ -4,8 +4,6 @@
 //! The rule sees everything that is recorded and everything that the group being written has
 //! accepted, so that hot boundaries do not conflict, and those who decide on one may share a sync.
 
-use std::time::Duration;
-
 use super::decide::{DecideError, Decided, Decider, append_all};
 use super::emit::Emits;
 use super::load::Loaded;
@@ -21,7 +19,6 @@ struct Inside<B, F, X> {
     /// Folded with what is recorded; never with what is staged, which may fail yet.
     loaded: Loaded<B>,
     rule: F,
-    budget: Duration,
     decided: Decision<B, X>,
 }
 
@@ -98,12 +95,10 @@ impl Decider {
         // As much as can be done before its turn.
         loaded.advance(&self.store)?;
         if let Some(appended) = self.decided_before()? {
-            let (state, snapshot) = (loaded.model, None);
-            return Ok(Decided { state, appended: Some(appended), attempts: 0, snapshot });
+            return Ok(Decided::before(loaded.model, appended, 0));
         }
         let decided = Decision { runs: 0, state: None, refused: None };
-        let (decider, budget) = (self.clone(), self.budget);
-        let inside = Inside { decider, loaded, rule, budget, decided };
+        let inside = Inside { decider: self.clone(), loaded, rule, decided };
         let inside = Arc::new(Mutex::new(inside));
         let committed = self.batch().commit_late(Late(inside.clone()));
         let mut inside = inside.lock();
@@ -119,8 +114,8 @@ impl Decider {
         if let Some(reason) = inside.decided.refused.take() {
             return Err(DecideError::Refused(reason));
         }
-        inside.loaded.keep(&self.store);
         let snapshot = inside.loaded.snapshot(&self.store);
+        inside.loaded.keep(&self.store);
         let state = inside.decided.state.take().unwrap_or_else(|| inside.loaded.clone()).model;
         let appended = (appended.first > Position::START).then_some(appended);
         Ok(Decided { state, appended, attempts, snapshot })
@@ -151,8 +146,8 @@ where
         let (rule, decider) = (&mut self.rule, &self.decider);
         let ran = inside(|| rule(&state.model).map(|emitted| decider.place(state, emitted)));
         let took = began.elapsed();
-        if took > self.budget {
-            let budget = self.budget;
+        let budget = decider.budget;
+        if took > budget {
             let text = format!("the rule took {took:?} inside the writer, allowed are {budget:?}");
             return Err(Error::invalid(text));
         }

@@ -4,11 +4,11 @@
 
 use std::ops::ControlFlow;
 
-use super::parts::{Fold, Resumed};
-use super::scope::Place;
+use super::parts::Fold;
+use super::scope::{Place, Resumed};
 use super::traits::Boundary;
-use crate::api::{BatchBuilder, Read, Store};
-use crate::types::{EventRef, Expect, Position, Result, StreamName, Version};
+use crate::api::{BatchBuilder, Read, Store, inside};
+use crate::types::{EventRef, Expect, Position, Result, StreamName};
 
 /// A model or a tuple of them.
 #[derive(Clone)]
@@ -91,15 +91,21 @@ impl<B: Boundary> Loaded<B> {
         });
     }
 
-    /// Saves the snapshots that are due; answers the last.
-    pub(super) fn snapshot(&mut self, store: &Store) -> Option<Result<Version>> {
-        let (mut parts, mut saved) = (self.parts.iter(), None);
+    /// Saves the snapshots that are due; answers the last. Before the states are given to caches,
+    /// so that these know how much is saved.
+    pub(super) fn snapshot(&mut self, store: &Store) -> Option<Result<Position>> {
+        let (mut parts, mut last) = (self.parts.iter_mut(), None);
         self.model.each(&mut |fold| {
-            if let Some(Part { place: Place::Stream(stream), resumed }) = parts.next() {
-                saved = fold.snapshot(store, stream, *resumed).or(saved.take());
+            if let Some(Part { place, resumed }) = parts.next()
+                && let Some(saved) = fold.snapshot(store, place, *resumed)
+            {
+                if saved.is_ok() {
+                    resumed.since_snapshot = 0;
+                }
+                last = Some(saved);
             }
         });
-        saved
+        last
     }
 }
 
@@ -129,10 +135,11 @@ impl Part {
         if until <= self.resumed.position {
             return Ok(());
         }
-        let (mut version, mut outcome) = (self.resumed.version, Ok(()));
+        let (mut version, mut folded, mut outcome) = (self.resumed.version, 0, Ok(()));
         self.read(store).through(until).for_each(|event| {
-            outcome = fold.fold(&event);
+            outcome = inside(|| fold.fold(&event));
             version = event.version();
+            folded += 1;
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
@@ -143,6 +150,7 @@ impl Part {
             self.resumed.version = version;
         }
         self.resumed.position = until;
+        self.resumed.since_snapshot += folded;
         Ok(())
     }
 
@@ -152,7 +160,7 @@ impl Part {
             Place::Query(query) => query.matches(event),
         };
         if mine && event.position() > self.resumed.position {
-            fold.fold(event)?;
+            inside(|| fold.fold(event))?;
             if matches!(self.place, Place::Stream(_)) {
                 self.resumed.version = event.version();
             }

@@ -3,20 +3,9 @@
 //! Knows: the questions. Does not know: who answers them: models, tuples of them, a cache. Public
 //! only in name: an application cannot reach these traits, so that they can grow.
 
-use super::scope::Place;
+use super::scope::{Place, Resumed};
 use crate::api::Store;
-use crate::types::{EventRef, Position, Result, StreamName, Version};
-
-/// How far a model is folded.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Resumed {
-    /// Of its stream, the version of the last event folded in.
-    pub version: Version,
-    /// Everything up to here is folded in.
-    pub position: Position,
-    /// Of that, how much came from a saved snapshot.
-    pub snapshot: Version,
-}
+use crate::types::{EventRef, Position, Result};
 
 /// One model of a boundary.
 pub trait Fold {
@@ -33,12 +22,7 @@ pub trait Fold {
     fn keep(&mut self, store: &Store, place: &Place, resumed: Resumed);
 
     /// Saves its state if that is due.
-    fn snapshot(
-        &self,
-        store: &Store,
-        stream: &StreamName,
-        resumed: Resumed,
-    ) -> Option<Result<Version>>;
+    fn snapshot(&self, store: &Store, place: &Place, resumed: Resumed) -> Option<Result<Position>>;
 }
 
 /// The models of a boundary, always in the same order.

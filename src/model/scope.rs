@@ -1,11 +1,11 @@
-//! Layer 8.2: which events a model is folded from.
+//! Layer 8.2: which events a model is folded from, and how far it is.
 //!
 //! Knows: streams and queries. Does not know: models, stores. A name that is not legal is told when
 //! the model is used, so that `Model::scope` cannot fail.
 
 use std::fmt::Display;
 
-use crate::types::{Query, Result, StreamName};
+use crate::types::{Position, Query, Result, StreamName, Version};
 
 /// Which events a model is folded from, and with that the boundary within which its decisions are
 /// consistent: a stream, or a query over all of them.
@@ -23,6 +23,27 @@ pub struct Scope(pub(super) Result<Place>);
 pub enum Place {
     Stream(StreamName),
     Query(Query),
+}
+
+impl Place {
+    /// A text that is the same for the same place, and for no other.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Self::Stream(stream) => format!("={stream}"),
+            Self::Query(query) => format!("{query:?}"),
+        }
+    }
+}
+
+/// How far a model is folded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Resumed {
+    /// Of its stream, the version of the last event folded in.
+    pub version: Version,
+    /// Everything up to here is folded in.
+    pub position: Position,
+    /// How many events were folded in since a snapshot was saved, or resumed from.
+    pub since_snapshot: u64,
 }
 
 impl Scope {

@@ -3,11 +3,11 @@
 //! Knows: what an application writes. Does not know: how models are loaded and decided on.
 
 use super::event::{Event, decode, decode_known, schema};
-use super::parts::{Fold, Parts, Resumed};
-use super::scope::{Place, Scope};
+use super::parts::{Fold, Parts};
+use super::scope::{Place, Resumed, Scope};
 use super::snapshots::Snapshots;
 use crate::api::Store;
-use crate::types::{EventRef, Position, Result, StreamName, Version};
+use crate::types::{EventRef, Position, Result};
 
 /// State that is folded from events, so that a rule can be decided on it. The scope makes it an
 /// aggregate (one stream) or a dynamic consistency boundary (a query).
@@ -66,7 +66,7 @@ pub trait Model: Sized {
     /// Which events these are. Asked once, before the first event is applied.
     fn scope(&self) -> Scope;
 
-    /// Takes one event in. It has happened: there is nothing to refuse.
+    /// Takes one event in. It has happened: there is nothing to refuse. It cannot call the store.
     fn apply(&mut self, event: Self::Event);
 
     /// As [`Self::apply`], for models that also need when or where it was recorded.
@@ -75,8 +75,9 @@ pub trait Model: Sized {
         self.apply(event);
     }
 
-    /// Whether its state is saved now and then, so that a long stream need not be folded from its
-    /// beginning. It is not, unless this says so.
+    /// Whether its state is saved now and then, so that a long history need not be folded from its
+    /// beginning. It is not, unless this says so. The saved state takes the place of the whole
+    /// value: what the application gave it beside what its scope is made of is saved with it.
     fn snapshots() -> Option<Snapshots<Self>> {
         None
     }
@@ -104,18 +105,15 @@ impl<M: Model> Fold for M {
     }
 
     fn resume(&mut self, store: &Store, place: &Place) -> Result<Resumed> {
-        let (Place::Stream(stream), Some(policy)) = (place, M::snapshots()) else {
-            return Ok(Resumed::default());
-        };
-        let Some((state, version)) = policy.load(store, stream)? else {
-            return Ok(Resumed::default());
-        };
-        // A snapshot of something else under this name says nothing about this.
-        if state.place().ok().as_ref() != Some(place) {
-            return Ok(Resumed::default());
+        let Some(policy) = M::snapshots() else { return Ok(Resumed::default()) };
+        match policy.load(store, place)? {
+            // A snapshot of something else under this name says nothing about this.
+            Some((state, resumed)) if state.place().ok().as_ref() == Some(place) => {
+                *self = state;
+                Ok(resumed)
+            }
+            _ => Ok(Resumed::default()),
         }
-        *self = state;
-        Ok(Resumed { version, snapshot: version, position: Position::START })
     }
 
     fn fold(&mut self, event: &EventRef<'_>) -> Result<()> {
@@ -131,15 +129,10 @@ impl<M: Model> Fold for M {
 
     fn keep(&mut self, _: &Store, _: &Place, _: Resumed) {}
 
-    fn snapshot(
-        &self,
-        store: &Store,
-        stream: &StreamName,
-        resumed: Resumed,
-    ) -> Option<Result<Version>> {
+    fn snapshot(&self, store: &Store, place: &Place, resumed: Resumed) -> Option<Result<Position>> {
         let policy = M::snapshots()?;
-        let due = resumed.version.get() - resumed.snapshot.get() >= policy.every;
-        due.then(|| policy.save(store, stream, self, resumed.version))
+        let due = resumed.since_snapshot >= policy.every;
+        due.then(|| policy.save(store, place, self, resumed))
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::codec::{Codec, Json};
+use crate::api::caught;
 use crate::types::{Error, ErrorKind, Result};
 
 /// An event type as code knows it: its name in the log and the schema version it writes.
@@ -133,13 +134,16 @@ impl Upcast {
         self.to
     }
 
+    /// A step that panics, as `data["currency"]` does when the data is no object, cannot read that
+    /// event: it is an error like any other, to be parked or told by the doctor.
     fn run<'a>(&self, data: Cow<'a, [u8]>) -> Result<Cow<'a, [u8]>> {
         match self.step {
             Step::Same => Ok(data),
-            Step::Bytes(step) => Ok(Cow::Owned(step(&data)?)),
+            Step::Bytes(step) => caught("the upcaster", || step(&data)).map(Cow::Owned),
             Step::Json(step) => {
                 let before = Json::decode(std::marker::PhantomData::<Value>, &data)?;
-                Ok(Cow::Owned(Json::encode(&step(before)?)?))
+                let after = caught("the upcaster", || step(before))?;
+                Json::encode(&after).map(Cow::Owned)
             }
         }
     }

@@ -5,8 +5,9 @@
 
 use uuid::Uuid;
 
+use super::error::Result;
 #[cfg(feature = "json")]
-use super::error::{Error, ErrorKind, Result};
+use super::error::{Error, ErrorKind};
 
 /// What an event's data is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +44,37 @@ pub struct NewEvent {
     pub(crate) tags: Vec<String>,
     pub(crate) schema_version: u16,
     pub(crate) subject: String,
+}
+
+/// What can be appended: a [`NewEvent`], and in the typed layer every value of an `Event`.
+///
+/// ```
+/// # #[cfg(feature = "derive")] {
+/// # use factlog::{Event, Expect, Store};
+/// # #[derive(Event, serde::Serialize, serde::Deserialize)]
+/// # enum Order { Placed { item: String }, Paid }
+/// # let store = Store::in_memory()?;
+/// let events = [Order::Placed { item: "lamp".into() }, Order::Paid];
+/// store.append("Order-42", Expect::NoStream, events)?;
+/// # }
+/// # Ok::<(), factlog::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    note = "append a `NewEvent`, or a value of a type with `#[derive(factlog::Event)]`"
+)]
+pub trait IntoEvent {
+    /// The event to append.
+    ///
+    /// # Errors
+    /// `Invalid` when its codec cannot write it.
+    fn into_event(self) -> Result<NewEvent>;
+}
+
+impl IntoEvent for NewEvent {
+    fn into_event(self) -> Result<NewEvent> {
+        Ok(self)
+    }
 }
 
 impl NewEvent {

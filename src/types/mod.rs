@@ -15,7 +15,7 @@ mod settings;
 mod stream;
 
 pub use error::{Conflict, Error, ErrorKind, Result};
-pub use event::{ContentType, NewEvent};
+pub use event::{ContentType, IntoEvent, NewEvent};
 pub use expect::Expect;
 pub use limits::Limits;
 pub use position::{Position, Timestamp, Version};

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use factlog::{
-    Consumers, ErrorKind, Expect, NewEvent, Position, RecordedEvent, Source, Store, Work,
+    Consumers, Durability, ErrorKind, Event, Expect, NewEvent, Position, RecordedEvent, Retry,
+    Source, Store, Work,
+    disk::{Fault, FaultCall, FaultKind, SimDisk},
 };
 
 use crate::support::{ends, number, tick};
 
+const AT_ONCE: Retry = Retry::times(2).wait(Duration::ZERO, Duration::ZERO);
 const SOON: Duration = Duration::from_millis(200);
 
 fn ticks(count: u64) -> Store {
@@ -95,7 +98,7 @@ fn a_restart_begins_behind_what_is_settled() {
 #[test]
 fn what_is_given_back_goes_before_what_is_new_and_is_parked_in_the_end() {
     let store = ticks(2);
-    let consumers = clocks(&store).attempts(3).start().unwrap();
+    let consumers = clocks(&store).retry(AT_ONCE).start().unwrap();
     for attempt in 1..=3 {
         let work = take(&consumers);
         assert_eq!((number(&work), work.attempts()), (1, attempt));
@@ -192,15 +195,24 @@ fn no_more_are_out_than_allowed() {
     assert_eq!(number(&take(&consumers)), 4);
 }
 
+#[derive(Clone, Event, serde::Serialize, serde::Deserialize)]
+#[event(upcasts = &[factlog::Upcast::json("Beaten", 1, |mut data| {
+    data["n"] = data["n"].as_u64().unwrap_or(0).into(); // panics when it is no object
+    Ok(data)
+})])]
+enum Beat {
+    #[event(version = 2)]
+    Beaten { n: u64 },
+}
+
+fn beaten(data: &str) -> NewEvent {
+    NewEvent::json_text("Beaten", data).schema_version(2)
+}
+
 #[test]
 fn what_nobody_can_read_is_parked_at_once() {
-    use factlog::Event;
-    #[derive(Clone, Event, serde::Serialize, serde::Deserialize)]
-    enum Beat {
-        Beaten { n: u64 },
-    }
     let store = Store::in_memory().unwrap();
-    let events = [r#"{"n":"one"}"#, r#"{"n":2}"#].map(|data| NewEvent::json_text("Beaten", data));
+    let events = [r#"{"n":"one"}"#, r#"{"n":2}"#].map(beaten);
     store.append("Heart-1", Expect::Any, events).unwrap();
     let consumers = store.consumers::<Beat>("hearts").start().unwrap();
     let work = consumers.next_timeout(SOON).unwrap().unwrap();
@@ -220,4 +232,181 @@ fn a_closed_store_ends_the_waiting() {
         store.close().unwrap();
         assert_eq!(waiting.join().unwrap(), ErrorKind::Closed);
     });
+}
+
+#[test]
+fn what_is_given_back_waits_longer_each_time_and_lets_others_by() {
+    let store = ticks(2);
+    let wait = Duration::from_millis(40);
+    let consumers = clocks(&store).retry(Retry::times(5).wait(wait, wait * 2)).start().unwrap();
+    take(&consumers).retry("not yet").unwrap();
+    let began = std::time::Instant::now();
+    let second = take(&consumers);
+    assert_eq!(number(&second), 2, "others go by meanwhile");
+    second.ack().unwrap();
+    let again = take(&consumers);
+    assert!(began.elapsed() >= wait - Duration::from_millis(5), "{:?}", began.elapsed());
+    assert_eq!((number(&again), again.attempts()), (1, 2));
+    again.retry("not yet").unwrap();
+    let began = std::time::Instant::now();
+    drop(take(&consumers)); // dropped, it goes to another at once
+    assert!(began.elapsed() >= wait * 2 - Duration::from_millis(5), "{:?}", began.elapsed());
+    assert_eq!(take(&consumers).attempts(), 4);
+}
+
+#[test]
+fn a_stop_ends_all_consumers_and_loses_nothing() {
+    ends(|| {
+        let store = ticks(5);
+        let consumers = clocks(&store).start().unwrap();
+        let others = (take(&consumers), take(&consumers));
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let consumers = consumers.clone();
+                std::thread::spawn(move || {
+                    let mut held = Vec::new();
+                    loop {
+                        match consumers.next() {
+                            Ok(work) => held.push(work),
+                            Err(error) => break (error, held),
+                        }
+                    }
+                })
+            })
+            .collect();
+        while consumers.status().in_flight < 5 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        others.1.stop("the disk of the mail server is full").unwrap();
+        for thread in waiting {
+            let (error, held) = thread.join().unwrap();
+            assert_eq!(
+                (error.kind(), error.position()),
+                (ErrorKind::Failed, Some(Position::new(2)))
+            );
+            assert!(error.to_string().contains("mail server is full"), "{error}");
+            held.into_iter().for_each(|work| work.ack().unwrap());
+        }
+        let status = consumers.status();
+        assert!(status.stopped.is_some_and(|why| why.contains("mail server is full")));
+        // What others had they may settle, and the one it was about comes again.
+        others.0.ack().unwrap();
+        assert!(consumers.next_timeout(SOON).is_err());
+        drop(consumers);
+        assert_eq!(store.checkpoint("clocks").unwrap(), Some(Position::new(1)));
+        let again = take(&clocks(&store).start().unwrap());
+        assert_eq!((number(&again), again.attempts()), (2, 1));
+    });
+}
+
+/// What the application is asked about an event may panic. It was read by then and was nowhere yet:
+/// the next event moved the checkpoint past it.
+#[test]
+fn an_event_whose_key_or_upcaster_panics_is_parked_and_not_passed_over() {
+    let store = ticks(3);
+    let by_number = |event: &RecordedEvent| match number(event) {
+        2 => panic!("no key for two"),
+        n => n,
+    };
+    let consumers = clocks(&store).partition_by(by_number).start().unwrap();
+    let numbers: Vec<_> = [take(&consumers), take(&consumers)].iter().map(|w| number(w)).collect();
+    assert_eq!(numbers, [1, 3]);
+    let parked = store.parked("clocks").unwrap();
+    assert_eq!((parked.len(), parked[0].position.get()), (1, 2));
+    assert!(parked[0].reason.contains("the key panicked: no key for two"), "{parked:?}");
+
+    let store = Store::in_memory().unwrap();
+    let old = NewEvent::json_text("Beaten", "[1]");
+    store.append("Heart-1", Expect::Any, [old, beaten(r#"{"n":2}"#)]).unwrap();
+    let consumers = store.consumers::<Beat>("hearts").start().unwrap();
+    let Beat::Beaten { n } = consumers.next_timeout(SOON).unwrap().unwrap().event;
+    assert_eq!(n, 2);
+    let parked = store.parked("hearts").unwrap();
+    assert!(parked[0].reason.contains("the upcaster panicked"), "{parked:?}");
+}
+
+/// When the park of an unreadable event failed, the event had been read and was not read again.
+#[test]
+fn an_event_that_could_not_even_be_parked_is_not_passed_over() {
+    let disk = SimDisk::new(5);
+    let options = Store::options().background_threads(false);
+    let store = options.open_on(std::sync::Arc::new(disk.clone())).unwrap();
+    let events = [r#"{"n":1}"#, r#"{"n":"two"}"#, r#"{"n":3}"#].map(beaten);
+    store.append("Heart-1", Expect::Any, events).unwrap();
+    let consumers = store.consumers::<Beat>("hearts").start().unwrap();
+    consumers.next_timeout(SOON).unwrap().unwrap().ack().unwrap();
+    disk.inject(Fault::once(FaultCall::Write, 0, FaultKind::Os(28)));
+    let full = consumers.next_timeout(SOON).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::DiskFull);
+    let Beat::Beaten { n } = consumers.next_timeout(SOON).unwrap().unwrap().event;
+    assert_eq!(n, 3);
+    let parked = store.parked("hearts").unwrap();
+    assert_eq!(parked.iter().map(|p| p.position.get()).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn one_parked_event_that_cannot_be_read_keeps_no_other_from_being_replayed() {
+    let store = Store::in_memory().unwrap();
+    store.append("Heart-1", Expect::Any, [r#"{"n":"x"}"#, r#"{"n":2}"#].map(beaten)).unwrap();
+    let consumers = store.consumers::<Beat>("hearts").start().unwrap();
+    consumers.next_timeout(SOON).unwrap().unwrap().park("later").unwrap();
+    assert_eq!(store.parked("hearts").unwrap().len(), 2);
+    assert_eq!(consumers.replay_parked().unwrap(), 1);
+    consumers.next_timeout(SOON).unwrap().unwrap().ack().unwrap();
+    let left: Vec<_> = store.parked("hearts").unwrap().iter().map(|p| p.position).collect();
+    assert_eq!(left, [Position::new(1)]);
+    store.discard_parked("hearts", left[0]).unwrap();
+    assert_eq!(store.parked("hearts").unwrap(), []);
+    let twice = store.discard_parked("hearts", left[0]).unwrap_err();
+    assert_eq!(twice.kind(), ErrorKind::NotFound);
+}
+
+/// The power is cut at every operation while events are settled and parked: after a restart every
+/// one comes again or was settled, and what was parked is parked still.
+#[test]
+fn no_event_is_missed_wherever_the_power_is_cut() {
+    for durability in [Durability::Sync, Durability::Os] {
+        let mut crash = 0;
+        loop {
+            let disk = SimDisk::new(crash);
+            let open = |disk: &SimDisk| {
+                let options = Store::options().background_threads(false).durability(durability);
+                options.open_on(std::sync::Arc::new(disk.clone())).unwrap()
+            };
+            let store = open(&disk);
+            store.append("Clock-1", Expect::Any, (1..=6).map(tick)).unwrap();
+            store.sync().unwrap();
+            let mut settled = Vec::new();
+            let mut run = |store: &Store| -> factlog::Result<()> {
+                let consumers = clocks(store).start()?;
+                while let Some(work) = consumers.next_timeout(Duration::ZERO)? {
+                    let n = number(&work);
+                    match n {
+                        3 => work.park("odd")?,
+                        _ => {
+                            settled.push(n);
+                            work.ack()?;
+                        }
+                    }
+                    consumers.save_checkpoint()?;
+                }
+                Ok(())
+            };
+            disk.crash_at(disk.operations() + crash);
+            let finished = run(&store).is_ok();
+            drop(store);
+            let store = open(&disk.after_power_cut(crash));
+            run(&store).unwrap();
+            settled.sort_unstable();
+            settled.dedup();
+            assert_eq!(settled, [1, 2, 4, 5, 6], "crash {crash}");
+            let parked = store.parked("clocks").unwrap();
+            assert_eq!(parked.iter().map(|p| p.position.get()).collect::<Vec<_>>(), [3]);
+            if finished {
+                break;
+            }
+            crash += 1;
+        }
+        assert!(crash > 2, "{crash} operations");
+    }
 }

@@ -347,6 +347,22 @@ fn a_snapshot_is_taken_when_due_and_folded_on_from() {
     assert_eq!((account.balance, account.folded), (25, 5), "20 came from the snapshot");
 }
 
+/// A cached state did not learn that its snapshot had been saved, and every decision after the
+/// first that was due saved another: a sync each.
+#[test]
+fn a_cached_model_saves_a_snapshot_when_it_is_due_and_not_every_time() {
+    let store = Store::in_memory().unwrap();
+    let cache = ModelCache::new(10);
+    let mut saved = Vec::new();
+    for n in 1..=40_u64 {
+        let account = cache.of(Account::of("a"));
+        let rule = |_: &factlog::Cached<Account>| Ok::<_, No>([Bank::Deposited { cents: 1 }]);
+        let decided = store.decide(account, rule).unwrap();
+        saved.extend(decided.snapshot.map(|snapshot| (n, snapshot.unwrap().get())));
+    }
+    assert_eq!(saved, [(11, 10), (21, 20), (31, 30)]);
+}
+
 #[test]
 fn a_snapshot_that_does_not_fit_is_passed_over() {
     let store = Store::in_memory().unwrap();
@@ -530,4 +546,27 @@ fn an_illegal_scope_is_told_when_the_model_is_used() {
     let store = Store::in_memory().unwrap();
     let error = store.load(Account::of("a\nb")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+/// The bound was 100 attempts; one decision of 16 threads was seen to need 80.
+#[test]
+fn on_a_hot_stream_everybody_gets_a_turn() {
+    let store = Store::in_memory().unwrap();
+    let barrier = Barrier::new(16);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                barrier.wait();
+                (0..100).for_each(|_| deposit(&store, "a", 1));
+            });
+        }
+    });
+    assert_eq!(store.load(Account::of("a")).unwrap().balance, 1600);
+}
+
+#[test]
+fn a_model_that_was_not_told_whose_it_is_has_no_stream() {
+    let store = Store::in_memory().unwrap();
+    let error = store.load(Account::default()).unwrap_err();
+    assert!(error.to_string().contains("needs an id"), "{error}");
 }

@@ -281,3 +281,32 @@ fn it_is_made_again_when_it_has_no_room_in_its_segment() {
     }
     sold_once_each(&store, 1, 20);
 }
+
+/// A model that called the store while it was folded hung the writer, which waited for itself.
+#[test]
+fn a_model_cannot_call_the_store_while_it_is_folded() {
+    #[derive(Clone)]
+    struct Meddling(Store, Option<ErrorKind>);
+    impl Model for Meddling {
+        type Event = Sale;
+        fn scope(&self) -> Scope {
+            Scope::stream("Concert", 1)
+        }
+        fn apply(&mut self, _: Sale) {
+            let told = self.0.append("Clock-1", Expect::Any, [tick(1)]);
+            self.1 = told.err().map(|error| error.kind());
+        }
+    }
+    ends(|| {
+        let store = Store::options().background_threads(false).in_memory().unwrap();
+        let seat = NewEvent::of(&Sale::Sold { concert: 1, seat: 1 }).unwrap();
+        let ticket = store.batch().append("Concert-1", Expect::Any, [seat]).submit().unwrap();
+        let decided = store.decide_inside(Meddling(store.clone(), None), |meddling| {
+            Err::<[Sale; 1], _>(meddling.1)
+        });
+        assert_eq!(decided.err().unwrap().refused(), Some(Some(ErrorKind::Invalid)));
+        ticket.wait().unwrap();
+        let state = store.load(Meddling(store.clone(), None)).unwrap();
+        assert_eq!(state.1, Some(ErrorKind::Invalid), "there is one rule for all ways to fold");
+    });
+}

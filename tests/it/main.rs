@@ -34,6 +34,7 @@ mod races;
 mod reads;
 mod recovery;
 mod rig;
+mod snapshots;
 mod stress;
 mod subscriptions;
 mod support;

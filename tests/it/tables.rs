@@ -278,7 +278,7 @@ fn what_is_not_a_batch_is_invalid() {
     let empty = || QueryItem::new();
     let batches = [
         ("nothing", store.batch()),
-        ("no events", store.batch().append("A-1", Expect::Any, [])),
+        ("no events", store.batch().append("A-1", Expect::Any, Vec::<NewEvent>::new())),
         ("a check of any", store.batch().check("A-1", Expect::Any)),
         (
             "checked twice",

@@ -277,3 +277,16 @@ fn every_shape_comes_back_from_bincode() {
         assert_eq!(event.decode::<Compact>().unwrap(), Some(value));
     }
 }
+
+#[test]
+fn a_typed_event_is_appended_as_it_is_also_in_a_batch() {
+    let store = Store::in_memory().unwrap();
+    store.append("Shape-1", Expect::NoStream, shapes()).unwrap();
+    let batch = store.batch().append("Shape-2", Expect::NoStream, [polygon()]);
+    batch.append("Shape-3", Expect::Any, vec![Shape::Unit]).commit().unwrap();
+    let both = shapes().into_iter().chain([polygon(), Shape::Unit]).collect::<Vec<_>>();
+    assert_eq!(store.read_all().typed::<Shape>().values().unwrap(), both);
+    let tags: Vec<String> = polygon().tags();
+    let last = store.last_event("Shape-2").unwrap().unwrap();
+    assert_eq!(last.tags().collect::<Vec<_>>(), tags);
+}

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
-use factlog::{Event, Expect, NewEvent, Position, Store, Typed};
+use factlog::{Event, Expect, Position, Store, Typed};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use serde::{Deserialize, Serialize};
 
@@ -82,8 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let store = Store::open(dir.path().join("events"))?;
     for n in 0..1000 {
-        let deposited = NewEvent::of(&Bank::Deposited { cents: 1 })?;
-        store.append(format!("Account-{}", n % 10), Expect::Any, [deposited])?;
+        store.append(format!("Account-{}", n % 10), Expect::Any, [Bank::Deposited { cents: 1 }])?;
     }
     let mut crashes = 0;
     while !run(&store, &dir.path().join("balances.sqlite"), crashes)? {
