@@ -105,8 +105,6 @@ impl Drop for Lead<'_> {
 struct Change {
     queued: Queued,
     answer: Appended,
-    /// Its events' offsets in the file, as a range of `Round::placed`.
-    events: std::ops::Range<usize>,
     checkpoint: Option<CheckpointEntry>,
 }
 
@@ -123,6 +121,7 @@ struct Round<'a> {
     engine: &'a Engine,
     tail: &'a mut Tail,
     staged: Staged,
+    /// The offset in the file of every event of the changes, in their order.
     placed: Vec<u32>,
     changes: Vec<Change>,
     verdicts: Vec<Verdict>,
@@ -274,11 +273,9 @@ impl<'a> Round<'a> {
             control: &control,
             recorded_at,
         };
-        let from = self.placed.len();
         self.tail.stage_batch(&bytes, &mut self.placed);
         self.take_wish(batch);
-        let events = from..self.placed.len();
-        self.changes.push(Change { queued, answer, events, checkpoint });
+        self.changes.push(Change { queued, answer, checkpoint });
     }
 
     fn take_wish(&mut self, batch: &Batch) {
@@ -333,11 +330,9 @@ impl<'a> Round<'a> {
     fn fold(&mut self) -> Result<(), &'static str> {
         let mut catalog = self.engine.catalog.write();
         catalog.make_readable(self.tail.written().offset);
+        let placed = self.placed.iter();
+        catalog.push(placed.map(|offset| Some((self.tail.staged_event(*offset)?, *offset))))?;
         for change in &mut self.changes {
-            for offset in self.placed.get(change.events.clone()).unwrap_or_default() {
-                let event = self.tail.staged_event(*offset).ok_or("it does not read back")?;
-                catalog.push(&event, *offset)?;
-            }
             if let Some(entry) = change.checkpoint.take() {
                 catalog.push_checkpoint(entry);
             }

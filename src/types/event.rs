@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 #[cfg(feature = "json")]
 use super::error::{Error, ErrorKind, Result};
+use super::fresh::fresh_id;
 
 /// What an event's data is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,7 +49,7 @@ pub struct NewEvent {
 impl NewEvent {
     fn with_data(event_type: impl Into<String>, content: ContentType, data: Vec<u8>) -> Self {
         Self {
-            id: Uuid::now_v7(),
+            id: fresh_id(),
             event_type: event_type.into(),
             content_type: content,
             data,
