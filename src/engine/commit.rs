@@ -419,9 +419,8 @@ impl<'a> Round<'a> {
 
     /// Has prepared what the next groups will need.
     fn look_ahead(&mut self) {
-        let runway = self.tail.runway();
-        if runway.is_short(self.tail.written().offset) {
-            self.engine.hand(Job::Prepare(runway));
+        if let Some((runway, end)) = self.tail.short_of_space() {
+            self.engine.hand(Job::Prepare(runway, end));
         }
         let least = self.tail.part_bytes();
         self.engine.index_part(self.tail, least);

@@ -34,6 +34,7 @@ mod races;
 mod reads;
 mod recovery;
 mod rig;
+mod space;
 mod stress;
 mod subscriptions;
 mod support;
