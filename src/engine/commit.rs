@@ -25,6 +25,8 @@ use crate::types::{Durability, Error, ErrorKind, Position, Result};
 /// A group is written and synced as one; larger ones make everybody in it wait longer.
 const GROUP_BYTES: usize = 8 << 20;
 const GROUP_BATCHES: usize = 4096;
+/// So many events are taken into the index before readers of it get a turn.
+const FOLD_EVENTS: usize = 256;
 
 /// The lead over the queue; given back when dropped, also by a panic.
 pub(crate) struct Lead<'a> {
@@ -311,8 +313,10 @@ impl<'a> Round<'a> {
     fn fold(&mut self) -> Result<(), &'static str> {
         let mut catalog = self.engine.catalog.write();
         catalog.make_readable(self.tail.written().offset);
-        let placed = self.desk.placed.iter();
-        catalog.push(placed.map(|offset| Some((self.tail.staged_event(*offset)?, *offset))))?;
+        let event = |offset: &u32| Some((self.tail.staged_event(*offset)?, *offset));
+        for placed in self.desk.placed.chunks(FOLD_EVENTS) {
+            catalog.push(placed.iter().map(event))?;
+        }
         for change in &mut self.desk.changes {
             if let Some(entry) = change.checkpoint.take() {
                 catalog.push_checkpoint(entry);
