@@ -22,22 +22,29 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Takes a committed event of the newest segment in.
-    pub(crate) fn push(&mut self, event: &EventRef<'_>, offset: u32) -> Result<(), &'static str> {
-        let Some(segment) = self.segments.last() else { return Err("there is no segment") };
+    /// Takes committed events of the newest segment in, each with its offset.
+    pub(crate) fn push<'a>(
+        &mut self,
+        events: impl Iterator<Item = Option<(EventRef<'a>, u32)>>,
+    ) -> Result<(), &'static str> {
+        let Self { segments, heads, .. } = self;
+        let Some(segment) = segments.last() else { return Err("there is no segment") };
         let SegmentIndex::Memory(index) = &segment.index else {
             return Err("the newest segment is sealed");
         };
-        index.write().push(event, offset)?;
-        let head = Head {
-            version: event.version(),
-            last_position: event.position(),
-            state: StreamState::Live,
-        };
-        if !self.heads.set(event.stream(), head) {
-            return Err("the stream's numbers are too large");
+        let mut index = index.write();
+        let mut last: Option<EventRef<'_>> = None;
+        for event in events {
+            let (event, offset) = event.ok_or("it does not read back")?;
+            index.push(&event, offset)?;
+            // Of events of one stream in a row the last makes its head.
+            if let Some(before) = last.replace(event)
+                && before.stream() != event.stream()
+            {
+                set_head(heads, &before)?;
+            }
         }
-        Ok(())
+        last.map_or(Ok(()), |last| set_head(heads, &last))
     }
 
     pub(crate) fn push_checkpoint(&mut self, entry: CheckpointEntry) {
@@ -110,6 +117,15 @@ impl Catalog {
 
     pub(crate) fn view(&self) -> View {
         View { segments: self.segments.clone(), last: self.last }
+    }
+}
+
+fn set_head(heads: &mut Heads, event: &EventRef<'_>) -> Result<(), &'static str> {
+    let (version, last_position) = (event.version(), event.position());
+    let head = Head { version, last_position, state: StreamState::Live };
+    match heads.set(event.stream(), head) {
+        true => Ok(()),
+        false => Err("the stream's numbers are too large"),
     }
 }
 

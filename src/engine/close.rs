@@ -231,7 +231,9 @@ impl Keeper<'_> {
             return;
         }
         match job {
-            Job::Prepare(runway) => self.judge(runway.prepare(&*self.engine.disk)),
+            Job::Prepare(runway, end) => {
+                self.judge(runway.prepare(&*self.engine.disk, end));
+            }
             Job::Spare(spares, number) => {
                 self.judge(spares.ensure(number, self.engine.clock.now()));
             }

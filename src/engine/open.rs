@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::catalog::Catalog;
 use super::close::{commit_in_background, keep};
 use super::commit::begin_segment;
+use super::desk::Desks;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
 use super::heads::{HeadsMark, read_heads, write_heads};
@@ -120,6 +121,7 @@ pub(super) fn engine_of(
 ) -> Engine {
     Engine {
         queue: Queue::new(parts.settings.limits, parts.settings.background),
+        desks: Desks::default(),
         watch: Watch::default(),
         disk: parts.disk,
         clock: parts.clock,
