@@ -5,9 +5,9 @@
 
 use uuid::Uuid;
 
-use super::heads::{Checkpoints, take_checkpoint, take_in};
+use super::heads::{Checkpoints, Heads, take_checkpoint, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
-use crate::index::{CheckpointEntry, Head, Heads, SegmentLookup, StreamState};
+use crate::index::{CheckpointEntry, Head, SegmentLookup, StreamState};
 use crate::sync::{Arc, Ordering};
 use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
 

@@ -9,7 +9,7 @@ use super::close::{commit_in_background, keep};
 use super::commit::begin_segment;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
-use super::heads::{HeadsMark, read_heads, write_heads};
+use super::heads::{Heads, HeadsMark, read_heads, write_heads};
 use super::parts::{claims, remove_parts};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
@@ -229,10 +229,11 @@ fn load_heads(
     let mut catalog = Catalog::default();
     match read {
         Ok(file) => {
-            let mark = HeadsMark::at(file.binding, &file.heads);
-            catalog.heads = file.heads;
-            catalog.checkpoints =
-                file.checkpoints.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+            let carried = file.checkpoints().iter().cloned();
+            catalog.checkpoints = carried.map(|entry| (entry.name.clone(), entry)).collect();
+            let binding = *file.binding();
+            catalog.heads = Heads::of_file(Arc::new(file));
+            let mark = HeadsMark::at(binding, &catalog.heads);
             (catalog, mark, None)
         }
         Err(why) => (catalog, HeadsMark::default(), Some(why)),

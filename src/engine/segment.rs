@@ -76,6 +76,14 @@ impl Segment {
         }
     }
 
+    /// The sidecar that was checked when it was opened, if that is what answers.
+    pub(crate) fn sealed_index(&self) -> Option<&dyn SegmentLookup> {
+        match &self.index {
+            SegmentIndex::Sidecar(sidecar) => Some(sidecar),
+            SegmentIndex::Memory(_) | SegmentIndex::Unchecked(_) => None,
+        }
+    }
+
     /// Asks what a sidecar's header says, which is always checked.
     fn ask_header<R>(&self, question: impl FnOnce(&dyn SegmentLookup) -> R) -> R {
         match &self.index {

@@ -1,16 +1,15 @@
-//! Layer 5.1: where every stream of the store stands.
+//! Layer 5.1: where streams stand, in memory.
 //!
-//! Knows: each stream's name, exactly, and its head. Does not know: its events. This is what a
-//! store keeps in memory for every stream, so an entry is 19 bytes beside its name, tables are not
-//! made larger all at once, and growing moves little.
-
-use std::collections::BTreeMap;
+//! Knows: each stream's name, exactly, and its head. Does not know: its events, or the streams
+//! whose heads lie in files. A store keeps this for every stream it has appended to since it was opened,
+//! so an entry is 19 bytes beside its name, tables are not made larger all at once, and growing
+//! moves little.
 
 use hashbrown::HashTable;
 
 use super::hash::HashKey;
 use super::names::Names;
-use crate::types::{Position, Version, category};
+use crate::types::{Position, Version};
 
 /// Whether a stream can be read and appended to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,9 +86,9 @@ impl Entry {
     }
 }
 
-/// Every stream's head.
+/// Heads by the names of their streams.
 #[derive(Debug)]
-pub(crate) struct Heads {
+pub(crate) struct HeadTable {
     key: HashKey,
     names: Names,
     /// Chunks of 4096 entries that never move; an entry's number is its place in all of them.
@@ -98,7 +97,7 @@ pub(crate) struct Heads {
     len: u32,
 }
 
-impl Default for Heads {
+impl Default for HeadTable {
     fn default() -> Self {
         Self {
             key: HashKey::random(),
@@ -130,7 +129,7 @@ fn name_at<'a>(entries: &[Vec<Entry>], names: &'a Names, number: u32) -> &'a str
     names.get(start, length)
 }
 
-impl Heads {
+impl HeadTable {
     fn find(&self, stream: &str) -> Option<u32> {
         let hash = self.key.bytes(stream.as_bytes());
         let same = |number: &u32| name_at(&self.entries, &self.names, *number) == stream;
@@ -186,31 +185,11 @@ impl Heads {
     }
 
     /// Every stream, in no order that means anything.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Head)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Head)> {
         self.entries.iter().flatten().map(|entry| {
             let (start, length) = entry.name();
             (self.names.get(start, length), entry.head())
         })
-    }
-
-    /// Every stream whose name begins with `prefix`, sorted by the bytes of its name.
-    pub(crate) fn for_each(&self, prefix: &str, mut f: impl FnMut(&str, Head)) {
-        let mut all: Vec<_> = self.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
-        all.sort_unstable_by_key(|(name, _)| *name);
-        all.into_iter().for_each(|(name, head)| f(name, head));
-    }
-
-    /// Every category that begins with `prefix`, sorted, with how many live streams it has, if any.
-    pub(crate) fn categories(&self, prefix: &str) -> Vec<(String, u64)> {
-        let mut counts = BTreeMap::<&str, u64>::new();
-        for (name, head) in self.iter() {
-            if let Some(category) = category(name).filter(|category| category.starts_with(prefix))
-                && head.state == StreamState::Live
-            {
-                *counts.entry(category).or_default() += 1;
-            }
-        }
-        counts.into_iter().map(|(category, count)| (category.to_owned(), count)).collect()
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -225,6 +204,8 @@ impl Heads {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -242,8 +223,8 @@ mod tests {
         #[test]
         fn heads_are_a_map(sets in proptest::collection::vec(
             ("[AB]{0,2}-?[a-cü]{0,3}", 0..=NUMBER_MAX, 0..=NUMBER_MAX, state()), 0..200,
-        ), prefix in "[AB]?") {
-            let (mut heads, mut model) = (Heads::default(), BTreeMap::new());
+        )) {
+            let (mut heads, mut model) = (HeadTable::default(), BTreeMap::new());
             for (name, version, position, state) in sets {
                 let head = head(version, position, state);
                 prop_assert!(heads.set(&name, head));
@@ -252,25 +233,15 @@ mod tests {
             prop_assert_eq!(heads.len() as usize, model.len());
             prop_assert!(model.iter().all(|(name, head)| heads.get(name) == Some(*head)));
             prop_assert_eq!(heads.get("C"), None);
-            let mut all = Vec::new();
-            heads.for_each(&prefix, |name, head| all.push((name.to_owned(), head)));
-            let named = model.clone().into_iter().filter(|(name, _)| name.starts_with(&prefix));
-            prop_assert_eq!(all, named.collect::<Vec<_>>());
-            let mut categories = BTreeMap::new();
-            for (name, _) in model.iter().filter(|(_, head)| head.state == StreamState::Live) {
-                if let Some((category, _)) = name.split_once('-')
-                    && !category.is_empty() && category.starts_with(&prefix)
-                {
-                    *categories.entry(category.to_owned()).or_insert(0) += 1;
-                }
-            }
-            prop_assert_eq!(heads.categories(&prefix), categories.into_iter().collect::<Vec<_>>());
+            let all: BTreeMap<_, _> =
+                heads.iter().map(|(name, head)| (name.to_owned(), head)).collect();
+            prop_assert_eq!(all, model);
         }
     }
 
     #[test]
     fn what_cannot_be_held_is_refused_and_changes_nothing() {
-        let mut heads = Heads::default();
+        let mut heads = HeadTable::default();
         assert!(heads.set("a", head(1, 2, StreamState::Live)));
         for bad in
             [head(NUMBER_MAX + 1, 1, StreamState::Live), head(1, u64::MAX, StreamState::Live)]
@@ -299,7 +270,7 @@ mod tests {
     #[test]
     fn streams_take_no_more_memory_than_is_said() {
         for count in [100_u64, 10_000, 100_000, 140_000] {
-            let mut heads = Heads::default();
+            let mut heads = HeadTable::default();
             for n in 0..count {
                 assert!(heads.set(&format!("Stream-{n:013}"), head(n, n, StreamState::Live)));
             }

@@ -180,7 +180,7 @@ impl SegmentLookup for TailIndex {
         self.ids.get(self.key.id(id))
     }
 
-    fn for_each_stream(&self, f: &mut dyn FnMut(StreamPart<'_>)) {
+    fn for_each_stream<'a>(&'a self, f: &mut dyn FnMut(StreamPart<'a>)) {
         self.streams.parts().for_each(f);
     }
 
