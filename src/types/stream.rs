@@ -47,7 +47,9 @@ impl StreamName {
 }
 
 pub(crate) fn category(name: &str) -> Option<&str> {
-    name.split_once('-').map(|(category, _)| category).filter(|category| !category.is_empty())
+    // Categories are short: looking at byte after byte is quicker than a search set up for more.
+    let end = name.bytes().position(|byte| byte == b'-').filter(|end| *end > 0)?;
+    name.get(..end)
 }
 
 fn check(name: &str) -> Result<()> {
