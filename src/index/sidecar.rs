@@ -85,6 +85,11 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
         }
     }
 
+    /// Where the offset of an event is looked up.
+    pub(crate) fn offset_place(&self, ordinal: u32) -> (&[u8], usize) {
+        (self.section(Section::Offsets), (ordinal as usize).saturating_mul(4))
+    }
+
     fn fits(&self) -> bool {
         let length = |section| self.section(section).len();
         let events = self.header.binding.events as usize;
