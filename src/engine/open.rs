@@ -177,6 +177,9 @@ fn load(
     let written = found.tail.written();
     let covered = mark.upto.map_or(0, |upto| upto.segment);
     let (mut last_end, later) = (None, Arc::default());
+    let uncovered = found.segments.iter().filter(|info| info.number > covered);
+    let uncovered: Vec<_> = uncovered.filter_map(|info| Some((info, info.end?))).collect();
+    let mut sealed = opening.all_sealed(&uncovered, report)?.into_iter();
     for info in &found.segments {
         match info.end {
             Some(end) if info.number <= covered => {
@@ -184,7 +187,8 @@ fn load(
                 catalog.add_known(Arc::new(segment));
             }
             Some(end) => {
-                mark.sealed(catalog.add(Arc::new(opening.sealed(info, end, report)?)));
+                let Some(segment) = sealed.next() else { break };
+                mark.sealed(catalog.add(Arc::new(segment)));
                 last_end = Some(binding_of(info, end));
             }
             None => {
