@@ -146,6 +146,9 @@ impl Recovering<'_> {
             EndVerdict::Damaged => Err(damaged_end(&found, &end, tail.number)),
             EndVerdict::Clean if !self.shares_block(&end) => self.continue_here(found, &end),
             EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Torn => {
+                if planted!(CutBeforeSetAside) {
+                    file.set_size(end.walk.good.offset).map_err(failed("cut", &name))?;
+                }
                 if end.verdict == EndVerdict::Torn {
                     self.set_torn_aside(&found, &end, tail.number, report)?;
                 }

@@ -278,7 +278,10 @@ impl Tail {
     /// A seal and a closed frame are the last of their segment, and nothing may stand behind them.
     fn write_as_it_is(&mut self) -> Result<(), CommitFailure> {
         self.runway.claim(self.stage.cursor.offset);
-        if let Err(error) = self.file.write_at(&self.stage.buffer, self.stage.base) {
+        let written = self.file.write_at(&self.stage.buffer, self.stage.base);
+        if let Err(error) = written
+            && !planted!(ShortWriteBelieved)
+        {
             return Err(self.take_back(Error::io("cannot write to the log", error)));
         }
         self.written = self.stage.cursor;

@@ -218,8 +218,8 @@ fn crash_states() {
     }
 }
 
-/// The explorer once held a store that was opened after a crash to the fail-stop of the store before
-/// it: its record still said that the run had ended over an append.
+/// The explorer once held a store that was opened after a crash to the fail-stop of the store
+/// before it: its record still said that the run had ended over an append.
 #[test]
 fn a_store_opened_again_is_not_held_to_the_end_of_the_last_run() {
     let line = "seed=148 steps=0,1,3,4,5,6,7,9,10,11,13,14 crash=73:0:kill";

@@ -8,22 +8,11 @@ use factlog::{Durability, ErrorKind, Expect, Position, Store};
 
 use crate::crash::{append_more, check, run};
 use crate::explore::program::{Ending, Record, script};
-use crate::rig::{answers, event, open, options};
+use crate::rig::{CHANGING_CALLS, answers, event, open, options};
 
 const EIO: i32 = 5;
 const FULL: i32 = 28;
 const QUOTA: i32 = 122;
-
-/// Every call that changes something.
-const CALLS: [FaultCall; 7] = [
-    FaultCall::Create,
-    FaultCall::Rename,
-    FaultCall::Remove,
-    FaultCall::SyncDir,
-    FaultCall::Write,
-    FaultCall::SetSize,
-    FaultCall::Sync,
-];
 
 const KINDS: [FaultKind; 6] = [
     FaultKind::Os(EIO),
@@ -108,7 +97,7 @@ fn check_told(store: &Store, kind: ErrorKind, fault: &Fault, record: &mut Record
 
 fn every_fault_of(kind: FaultKind) {
     let mut faults = 0;
-    for call in CALLS {
+    for call in CHANGING_CALLS {
         for sticky in [false, true] {
             let mut nth = 0;
             while survives(Fault { call, nth, kind, sticky }) {

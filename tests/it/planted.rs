@@ -29,6 +29,7 @@ const BUGS: &[(&str, &str)] = &[
         "ReplayOfUnsyncedAnswered",
         "races::a_replay_of_a_staged_batch_waits_for_the_sync_it_asked_for",
     ),
+    ("ShortWriteBelieved", "faults::any_call_may_fail_after_a_part_of_a_write"),
     (
         "RefusedBytesLeft",
         "classes::a_refused_group_never_turns_up_though_its_first_batch_was_written",
@@ -60,6 +61,7 @@ const BUGS: &[(&str, &str)] = &[
     ("ShortSegmentPassed", "recovery::every_cut_of_every_file_is_the_same_log_or_a_typed_error"),
     ("TornOverwritten", "recovery::what_is_set_aside_is_kept_byte_for_byte"),
     ("TornBytesThrownAway", "recovery::what_is_set_aside_is_kept_byte_for_byte"),
+    ("CutBeforeSetAside", "recovery::what_is_set_aside_is_kept_byte_for_byte"),
     ("TornCopyNotSynced", "classes::what_was_set_aside_survives_a_power_cut"),
     ("CutBeforeCopied", CUTS),
     ("SurvivorsDropped", CUTS),

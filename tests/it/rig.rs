@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use factlog::disk::SimDisk;
+use factlog::disk::{FaultCall, SimDisk};
 use factlog::{
     ErrorKind, Expect, ManualClock, NewEvent, Options, Position, Query, RecordedEvent, Result,
     Store, Uuid, Version,
@@ -12,6 +12,17 @@ use factlog::{
 /// The smallest segments there are, so that little is written before a roll.
 pub const SEGMENT: u64 = 16 << 10;
 pub const NOW: u64 = 1_700_000_000_000_000;
+
+/// Every call that changes something.
+pub const CHANGING_CALLS: [FaultCall; 7] = [
+    FaultCall::Create,
+    FaultCall::Rename,
+    FaultCall::Remove,
+    FaultCall::SyncDir,
+    FaultCall::Write,
+    FaultCall::SetSize,
+    FaultCall::Sync,
+];
 
 /// The same calls on the same disk do the same things.
 pub fn options() -> Options {

@@ -11,10 +11,15 @@ use crate::demo::{DemoArgs, writer::WriterArgs};
 use crate::exit::Failure;
 use crate::verbs::append::AppendArgs;
 use crate::verbs::export::ExportArgs;
+use crate::verbs::get::GetArgs;
 use crate::verbs::import::ImportArgs;
 use crate::verbs::info::InfoArgs;
+use crate::verbs::init::InitArgs;
 use crate::verbs::read::ReadArgs;
+use crate::verbs::shell::{CompletionsArgs, ManArgs};
+use crate::verbs::stats::{StatsArgs, TypesArgs};
 use crate::verbs::streams::StreamsArgs;
+use crate::verbs::subs::SubsArgs;
 use crate::verbs::tail::TailArgs;
 use crate::verbs::verify::VerifyArgs;
 
@@ -104,14 +109,24 @@ impl Global {
 pub enum Verb {
     /// See it work: a guided demo in a temporary directory, with this disk's own figures
     Demo(DemoArgs),
+    /// Make an empty store
+    Init(InitArgs),
     /// Append one event, or one for each line of standard input
     Append(AppendArgs),
     /// Print the events of a stream, a category or the whole store
     Read(ReadArgs),
     /// Print the newest events, and follow with -f
     Tail(TailArgs),
+    /// Print one event, by position, id, or stream and version
+    Get(GetArgs),
     /// List streams, or categories
     Streams(StreamsArgs),
+    /// List event types with their counts
+    Types(TypesArgs),
+    /// What there is most of: streams, categories and types, by events or bytes
+    Stats(StatsArgs),
+    /// Durable subscribers: how far they are; set one back or forward
+    Subs(SubsArgs),
     /// One screen about a store
     Info(InfoArgs),
     /// Store the events of an NDJSON file (also gzip) or of standard input
@@ -120,6 +135,10 @@ pub enum Verb {
     Export(ExportArgs),
     /// Check every byte of a store; writes nothing
     Verify(VerifyArgs),
+    /// Print what completes this command line in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual
+    Man(ManArgs),
     #[command(hide = true)]
     DemoWriter(WriterArgs),
 }

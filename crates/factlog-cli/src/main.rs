@@ -17,7 +17,7 @@ mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Cli, Verb};
 use exit::Failure;
@@ -33,14 +33,21 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let Some(verb) = &cli.verb else { return demo::run(global, &demo::DemoArgs::default()) };
     match verb {
         Verb::Demo(args) => demo::run(global, args),
+        Verb::Init(args) => verbs::init::run(global, args),
         Verb::Append(args) => verbs::append::run(global, args),
         Verb::Read(args) => verbs::read::run(global, args),
         Verb::Tail(args) => verbs::tail::run(global, args),
+        Verb::Get(args) => verbs::get::run(global, args),
+        Verb::Types(args) => verbs::stats::types(global, args),
+        Verb::Stats(args) => verbs::stats::run(global, args),
+        Verb::Subs(args) => verbs::subs::run(global, args),
         Verb::Streams(args) => verbs::streams::run(global, args),
         Verb::Info(args) => verbs::info::run(global, args),
         Verb::Import(args) => verbs::import::run(global, args),
         Verb::Export(args) => verbs::export::run(global, args),
         Verb::Verify(args) => verbs::verify::run(global, args),
+        Verb::Completions(args) => verbs::shell::completions(global, args, Cli::command()),
+        Verb::Man(args) => verbs::shell::man(global, args, Cli::command()),
         Verb::DemoWriter(args) => demo::writer::run(global, args),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows: the contract of `docs/DURABILITY.md`. Does not know: what happened to the run.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use factlog::{Error, ErrorKind, Expect, NewEvent, Position, RecordedEvent, Store, Version};
@@ -27,6 +28,7 @@ pub fn check(dir: &Path, plan: Plan, record: &mut Record, seed: u64) -> Outcome<
     let report = store.open_report();
     holds(report.damage.is_empty(), || format!("damage: {:?}", report.damage))?;
     let events = read_all(&store)?;
+    forget_refused(record, plan, &events);
     let whole = compare(&events, plan, record)?;
     holds(events.len() >= seen, || {
         format!("a reader had seen {seen} events, recovery left {}", events.len())
@@ -86,6 +88,8 @@ fn look(dir: &Path, plan: Plan, record: &Record) -> Outcome<usize> {
     holds(report.damage.is_empty(), || format!("read-only: damage: {:?}", report.damage))?;
     let events = read_all(&store)?;
     // What is served must be a beginning of what was submitted; certified may be less than that.
+    let mut record = record.clone();
+    forget_refused(&mut record, plan, &events);
     let mut at = 0;
     for submitted in &record.batches {
         let Some(part) = events.get(at..).filter(|part| !part.is_empty()) else { break };
@@ -93,6 +97,25 @@ fn look(dir: &Path, plan: Plan, record: &Record) -> Outcome<usize> {
     }
     holds(at == events.len(), || format!("read-only: {} events nobody sent", events.len() - at))?;
     Ok(events.len())
+}
+
+/// Of several batches in flight a full disk may refuse one and have room for a smaller one after it.
+/// When the process is killed before it has said so, the later one alone tells.
+fn forget_refused(record: &mut Record, plan: Plan, events: &[RecordedEvent]) {
+    if !record.disk_was_full {
+        return;
+    }
+    let stored: HashSet<_> = events.iter().map(RecordedEvent::id).collect();
+    let is_stored =
+        |batch| plan.events(batch).first().is_some_and(|sent| stored.contains(&sent.id));
+    let Some(last) = record.batches.iter().rposition(|known| is_stored(known.batch)) else {
+        return;
+    };
+    let mut at = 0;
+    record.batches.retain(|known| {
+        at += 1;
+        at > last + 1 || known.first.is_some() || is_stored(known.batch)
+    });
 }
 
 /// The store was never made: its making did not end.
@@ -197,4 +220,33 @@ fn send_again(store: &Store, plan: Plan, record: &mut Record, whole: usize) -> O
         first += plan.events(batch).len() as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three batches were in flight on a full disk, the second had no room and the third had; the
+    /// process was killed before it said so, and the batch that nobody could promise was missed.
+    #[test]
+    fn a_refusal_that_nobody_heard_is_no_loss_on_a_full_disk() {
+        let plan = Plan { seed: 1, steps: 0 };
+        let store = Store::in_memory().unwrap();
+        for batch in [0, 2] {
+            plan.batch(&store, batch).commit().unwrap();
+        }
+        let events = store.read_all().to_vec().unwrap();
+        for disk_was_full in [false, true] {
+            let mut record = Record::default();
+            record.disk_was_full = disk_was_full;
+            for line in
+                ["begins 0 0.", "begins 1 0.", "begins 2 0.", "begins 3 0.", "answered 0 1."]
+            {
+                record.hear(&line.parse().unwrap());
+            }
+            forget_refused(&mut record, plan, &events);
+            assert_eq!(compare(&events, plan, &record).is_ok(), disk_was_full);
+            assert_eq!(record.batches.len(), if disk_was_full { 3 } else { 4 });
+        }
+    }
 }

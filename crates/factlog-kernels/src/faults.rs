@@ -222,6 +222,7 @@ fn full(scratch: &Path, point: &Path, plan: Plan, tally: &mut Tally) -> Outcome<
     })?;
     holds(ended.killed || record.done, || format!("{place}: {}", ended.complaint))?;
     tally.full += u64::from(noticed);
+    record.disk_was_full = true; // killed before it said so, if it said nothing
     let _: std::io::Result<()> = std::fs::remove_file(point.join("store.ballast"));
     let checked = contract::check(&launch.dir, plan, &mut record, plan.seed);
     checked.map_err(|trouble| trouble.at(place))?;

@@ -60,6 +60,8 @@ pub struct Record {
     /// Calls that failed, and how.
     pub failed: Vec<(String, String)>,
     pub done: bool,
+    /// Writes may have been refused, also some whose answer nobody heard.
+    pub disk_was_full: bool,
     /// What the batch under way carries.
     carries: u64,
 }

@@ -7,7 +7,7 @@ use factlog::disk::{Access, Disk, Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{Durability, Options};
 
 use super::program::{Op, Record, program, script};
-use crate::rig::{Random, open, options};
+use crate::rig::{CHANGING_CALLS, Random, open, options};
 
 /// A program and everything it meets.
 pub struct Plan {
@@ -28,15 +28,6 @@ const FAULTS: [FaultKind; 6] = [
     FaultKind::ShortWrite(5),
     FaultKind::FailedSyncDropsPages,
     FaultKind::FailedWriteback,
-];
-const CALLS: [FaultCall; 7] = [
-    FaultCall::Create,
-    FaultCall::Rename,
-    FaultCall::Remove,
-    FaultCall::SyncDir,
-    FaultCall::Write,
-    FaultCall::SetSize,
-    FaultCall::Sync,
 ];
 
 /// From this number on a program is refused some write by a full disk, and goes on.
@@ -103,7 +94,7 @@ impl Plan {
                 ops.retain(|op| !op.is_keyed());
             }
             2..6 => {
-                let call = CALLS[random.below(CALLS.len() as u64) as usize];
+                let call = CHANGING_CALLS[random.below(CHANGING_CALLS.len() as u64) as usize];
                 let kind = FAULTS[random.below(FAULTS.len() as u64) as usize];
                 let nth = random.below(30);
                 let sticky = random.below(2) == 0;

@@ -4,10 +4,15 @@
 
 pub mod append;
 pub mod export;
+pub mod get;
 pub mod import;
 pub mod info;
+pub mod init;
 pub mod read;
+pub mod shell;
+pub mod stats;
 pub mod streams;
+pub mod subs;
 pub mod tail;
 pub mod verify;
 

@@ -1,0 +1,52 @@
+//! `init`: makes an empty store.
+//!
+//! Knows: that making one which is there already is fine. Does not know: what a store consists of.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::open_to_write;
+use crate::args::Global;
+use crate::exit::Failure;
+use crate::output::{Messages, Out};
+
+const EXAMPLES: &str = "\
+A store that is there already is left as it is: with --json the answer is {\"dir\", \"created\"}.
+
+Examples:
+  factlog init --dir shop";
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct InitArgs {
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Serialize)]
+struct Made {
+    dir: String,
+    created: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Usage, when the directory holds something else; locked, when somebody writes to the store.
+pub fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
+    let messages = Messages::new(global);
+    let dir = global.dir()?.display().to_string();
+    let store = open_to_write(global, &messages)?;
+    let created = store.open_report().created;
+    store.close()?;
+    if !created {
+        messages.say(format!("there is a store in {dir} already"));
+    }
+    let mut out = Out::new(global);
+    if args.json {
+        out.json(&Made { dir, created })?;
+    }
+    out.done()
+}
