@@ -1,9 +1,9 @@
 //! Layer 5.1: where streams stand, in memory.
 //!
 //! Knows: each stream's name, exactly, and its head. Does not know: its events, or the streams
-//! whose heads lie in files. A store keeps this for every stream it has appended to since it was opened,
-//! so an entry is 19 bytes beside its name, tables are not made larger all at once, and growing
-//! moves little.
+//! whose heads lie in files. A store keeps this for every stream it has appended to since it was
+//! opened, so an entry is 19 bytes beside its name, tables are not made larger all at once, and
+//! growing moves little.
 
 use hashbrown::HashTable;
 
