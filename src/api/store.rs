@@ -232,7 +232,7 @@ impl Store {
     /// # Errors
     /// `Damaged`, `Closed`, `Io`.
     pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
-        let found = self.engine().view()?.event_with_id(&id, |_| true)?;
+        let found = self.engine().view()?.with_event_of_id(&id, |event| Some(event.to_owned()))?;
         self.sure(found)
     }
 

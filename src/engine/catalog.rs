@@ -260,12 +260,12 @@ impl View {
         Ok(segment.position_of(low).min(self.last.next()))
     }
 
-    /// The newest event with this id that satisfies `same`.
-    pub(crate) fn event_with_id(
+    /// What `take` makes of the newest event with this id for which it makes anything.
+    pub(crate) fn with_event_of_id<R>(
         &self,
         id: &Uuid,
-        same: impl Fn(&EventRef<'_>) -> bool,
-    ) -> Result<Option<RecordedEvent>> {
+        take: impl Fn(EventRef<'_>) -> Option<R>,
+    ) -> Result<Option<R>> {
         let asked = if planted!(IdsForgotten) { 1 } else { usize::MAX };
         for segment in self.segments.iter().rev().take(asked) {
             let ordinals: Vec<u32> = segment.ask(|index| index.ids(id).collect());
@@ -275,8 +275,10 @@ impl View {
                 }
                 let mut reader = EventReader::default();
                 let event = reader.read(segment, ordinal)?;
-                if event.id() == *id && same(&event) {
-                    return Ok(Some(event.to_owned()));
+                if event.id() == *id
+                    && let Some(taken) = take(event)
+                {
+                    return Ok(Some(taken));
                 }
             }
         }
