@@ -78,7 +78,7 @@ fn one_event_is_found_whatever_segments_its_stream_left_out() {
     let disk = Arc::new(factlog::disk::SimDisk::new(5));
     let store = crate::rig::open(&disk).unwrap();
     let mut written = Vec::new();
-    for n in 0..400_u64 {
+    for n in 0..900_u64 {
         let stream = match n % 10 {
             0 => "Each-1",
             1 if n < 40 => "First-1",
@@ -91,8 +91,9 @@ fn one_event_is_found_whatever_segments_its_stream_left_out() {
         let appended = store.append(stream, Expect::Any, [event]).unwrap();
         written.push((stream, appended.streams[0].last, appended.last));
     }
-    assert!(store.stats().segments > 20, "{}", store.stats().segments);
+    assert!(store.stats().segments > 40, "{}", store.stats().segments);
     let check = |store: &Store| {
+        assert_eq!(store.stats().streams, 6);
         for (stream, version, position) in &written {
             let found = store.stream_event(*stream, *version).unwrap();
             assert_eq!(found.map(|event| event.position()), Some(*position), "{stream} {version}");
