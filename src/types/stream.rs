@@ -47,9 +47,9 @@ impl StreamName {
 }
 
 pub(crate) fn category(name: &str) -> Option<&str> {
-    // By bytes: this is asked of every event that is indexed.
-    let dash = name.bytes().position(|byte| byte == b'-')?;
-    name.get(..dash).filter(|category| !category.is_empty())
+    // Categories are short: looking at byte after byte is quicker than a search set up for more.
+    let end = name.bytes().position(|byte| byte == b'-').filter(|end| *end > 0)?;
+    name.get(..end)
 }
 
 /// Whether there is a control character; text that is ASCII, as most is, is looked at by bytes.
