@@ -29,3 +29,26 @@ pub(crate) use std::sync::OnceLock;
 #[cfg(feature = "model")]
 pub(crate) use std::sync::Weak;
 pub(crate) use std::sync::atomic::Ordering;
+
+/// How many threads can run at once.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Does the same work on so many threads, of which the caller's is one, until all are done.
+pub(crate) fn on_threads(threads: usize, work: impl Fn() + Sync) {
+    // The scheduler's threads know no scopes with names; there the caller does it all.
+    #[cfg(not(factlog_shuttle))]
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            let name = "factlog-opening".to_owned();
+            // A thread that cannot be had leaves more to the others.
+            let _ = thread::Builder::new().name(name).spawn_scoped(scope, &work);
+        }
+        work();
+    });
+    #[cfg(factlog_shuttle)]
+    if threads > 0 {
+        work();
+    }
+}

@@ -20,6 +20,9 @@ use crate::types::{
 /// Up to this many streams of a batch are looked through one by one.
 const LOOKED_THROUGH: usize = 16;
 
+/// The most room made at once for events that are announced.
+const ROOM_MOST: usize = 4 << 20;
+
 /// Events and checks for one atomic commit: all or none; see [`Store::batch`](crate::Store::batch).
 ///
 /// ```
@@ -68,6 +71,11 @@ impl<'a> BatchBuilder<'a> {
         self.and(|builder| {
             let name = stream.stream_name()?;
             let at = builder.stream(&name, expect)?;
+            let mut events = events.into_iter();
+            if let Some(first) = events.next() {
+                builder.event(&name, at, &first)?;
+                builder.make_room(events.size_hint().0);
+            }
             for event in events {
                 builder.event(&name, at, &event.into_event()?)?;
             }
@@ -218,6 +226,16 @@ impl<'a> BatchBuilder<'a> {
             return self.known.get(name).copied();
         }
         self.batch.streams.iter().position(|stream| stream.name == *name)
+    }
+
+    /// Makes room for more events like the first, so that a large batch is not copied as it grows.
+    fn make_room(&mut self, events: usize) {
+        let batch = &mut self.batch;
+        let events = events.min(ROOM_MOST / batch.records.len().max(1));
+        let each = batch.starts.last().map_or(0, |start| batch.records.len() - start);
+        batch.records.reserve(events * each);
+        batch.starts.reserve(events);
+        batch.events.reserve(events);
     }
 
     fn event(&mut self, name: &StreamName, stream: usize, event: &NewEvent) -> Result<()> {

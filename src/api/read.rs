@@ -424,9 +424,12 @@ impl Walk {
 
     fn next(&mut self) -> Option<(&Segment, u32)> {
         let ordinal = loop {
-            if let Some((_, found, left)) = &mut self.current {
+            if let Some((segment, found, left)) = &mut self.current {
                 let at = if self.backward { left.next_back() } else { left.next() };
                 if let Some(ordinal) = at.and_then(|at| found.get(at)) {
+                    if let (false, Candidates::List(list)) = (self.backward, &*found) {
+                        foresee(segment, list.get(left.clone()).unwrap_or_default());
+                    }
                     break ordinal;
                 }
             }
@@ -445,5 +448,16 @@ impl Walk {
         };
         let (segment, ..) = self.current.as_ref()?;
         Some((segment, ordinal))
+    }
+}
+
+/// Events of a list lie apart: those that are read soon are fetched while others are checked.
+fn foresee(segment: &Segment, left: &[u32]) {
+    const AHEAD: usize = 4;
+    if let Some(ordinal) = left.get(2 * AHEAD) {
+        segment.foresee_place(*ordinal);
+    }
+    if let Some(ordinal) = left.get(AHEAD) {
+        segment.foresee(*ordinal);
     }
 }

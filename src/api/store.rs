@@ -232,7 +232,7 @@ impl Store {
     /// # Errors
     /// `Damaged`, `Closed`, `Io`.
     pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
-        let found = self.engine().view()?.event_with_id(&id, |_| true)?;
+        let found = self.engine().view()?.with_event_of_id(&id, |event| Some(event.to_owned()))?;
         self.sure(found)
     }
 
@@ -348,7 +348,7 @@ impl Store {
         self.engine().refuse_closed()?;
         let mut all = Vec::new();
         let catalog = self.engine().catalog.read();
-        catalog.heads.for_each(prefix, |name, head| {
+        for (name, head) in catalog.heads.all(prefix) {
             // The index may be ahead of what can be read.
             let (version, last_position) = match head.last_position <= catalog.last {
                 true => (head.version, head.last_position),
@@ -359,7 +359,7 @@ impl Store {
             {
                 all.push(StreamInfo { name, version, last_position });
             }
-        });
+        }
         Ok(all)
     }
 

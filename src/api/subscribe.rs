@@ -104,13 +104,14 @@ impl SubscribeOptions {
         };
         let filtered = !matches!(self.source, Source::All);
         Ok(Subscription {
-            engine: self.engine,
             source: self.source,
             mark: self.mark,
             cursor,
             reading: None,
             filtered,
             tell: true,
+            name: self.engine.watch.name(),
+            engine: self.engine,
         })
     }
 }
@@ -138,6 +139,8 @@ pub struct Subscription {
     filtered: bool,
     /// `CaughtUp` is owed when the watermark is reached.
     tell: bool,
+    /// Under which it waits when it is polled.
+    name: u64,
 }
 
 impl Subscription {
@@ -278,7 +281,8 @@ impl Subscription {
                 Err(error) => return Poll::Ready(Err(error)),
                 Ok(None) => {}
             }
-            if !self.engine.watch.wake_past(self.cursor, self.mark, context.waker()) {
+            let (name, waker) = (self.name, context.waker());
+            if !self.engine.watch.wake_past(name, self.cursor, self.mark, waker) {
                 return Poll::Pending;
             }
             if self.engine.watch.ended() {

@@ -32,6 +32,7 @@ mod sim_state;
 
 pub use api::{Access, Disk, DiskFile, DiskLock};
 pub use map::Mapped;
+pub(crate) use map::prefetch;
 pub use mem::MemDisk;
 pub use real::RealDisk;
 #[cfg(any(test, feature = "sim"))]

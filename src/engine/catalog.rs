@@ -5,9 +5,9 @@
 
 use uuid::Uuid;
 
-use super::heads::{Checkpoints, take_checkpoint, take_in};
+use super::heads::{Checkpoints, Heads, take_checkpoint, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
-use crate::index::{CheckpointEntry, Head, Heads, SegmentLookup, StreamState};
+use crate::index::{CheckpointEntry, Head, SegmentLookup, StreamState};
 use crate::sync::{Arc, Ordering};
 use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
 
@@ -22,22 +22,29 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Takes a committed event of the newest segment in.
-    pub(crate) fn push(&mut self, event: &EventRef<'_>, offset: u32) -> Result<(), &'static str> {
-        let Some(segment) = self.segments.last() else { return Err("there is no segment") };
+    /// Takes committed events of the newest segment in, each with its offset.
+    pub(crate) fn push<'a>(
+        &mut self,
+        events: impl Iterator<Item = Option<(EventRef<'a>, u32)>>,
+    ) -> Result<(), &'static str> {
+        let Self { segments, heads, .. } = self;
+        let Some(segment) = segments.last() else { return Err("there is no segment") };
         let SegmentIndex::Memory(index) = &segment.index else {
             return Err("the newest segment is sealed");
         };
-        index.write().push(event, offset)?;
-        let head = Head {
-            version: event.version(),
-            last_position: event.position(),
-            state: StreamState::Live,
-        };
-        if !self.heads.set(event.stream(), head) {
-            return Err("the stream's numbers are too large");
+        let mut index = index.write();
+        let mut last: Option<EventRef<'_>> = None;
+        for event in events {
+            let (event, offset) = event.ok_or("it does not read back")?;
+            index.push(&event, offset)?;
+            // Of events of one stream in a row the last makes its head.
+            if let Some(before) = last.replace(event)
+                && before.stream() != event.stream()
+            {
+                set_head(heads, &before)?;
+            }
         }
-        Ok(())
+        last.map_or(Ok(()), |last| set_head(heads, &last))
     }
 
     pub(crate) fn push_checkpoint(&mut self, entry: CheckpointEntry) {
@@ -113,9 +120,30 @@ impl Catalog {
     }
 }
 
+fn set_head(heads: &mut Heads, event: &EventRef<'_>) -> Result<(), &'static str> {
+    let (version, last_position) = (event.version(), event.position());
+    let head = Head { version, last_position, state: StreamState::Live };
+    match heads.set(event.stream(), head) {
+        true => Ok(()),
+        false => Err("the stream's numbers are too large"),
+    }
+}
+
 fn parts_of(segments: &[Arc<Segment>], number: u64) -> std::ops::Range<usize> {
     let from = segments.partition_point(|segment| segment.number < number);
     from..segments.partition_point(|segment| segment.number <= number)
+}
+
+fn to_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Where a version lies as seen from a run of a stream's events: before the version it begins with,
+/// after the one it ends with, or in it, if it is not damaged.
+enum Run {
+    Before(u64),
+    After(u64),
+    Here(Option<Position>),
 }
 
 /// What one reader holds: segments with their indexes up to a watermark; it does not change.
@@ -157,15 +185,55 @@ impl View {
         EventReader::default().read(segment, ordinal).map(|event| Some(take(event)))
     }
 
-    /// The position of a stream's event.
+    /// The position of a stream's event. Versions ascend with the segments, so each run that is
+    /// found says on which side the wanted one lies, and how far about: few segments are asked,
+    /// however many there are.
     pub(crate) fn position_of(&self, stream: &str, version: Version) -> Option<Position> {
-        let found = self.segments.iter().rev().find_map(|segment| {
-            segment.ask(|index| {
-                let ordinal = index.stream(stream)?.version(version)?;
-                Some(segment.position_of(ordinal))
+        let (mut low, mut high) = (0, self.segments.len());
+        // Versions below this one are before `low`; the newest segments come first.
+        let mut first = 1;
+        let mut next = high.checked_sub(1)?;
+        while low < high {
+            let asked = next.min(high - 1);
+            let mut down = (low..=asked).rev();
+            let found = down.find_map(|at| self.run_in(at, stream, version).map(|run| (at, run)));
+            let Some((at, run)) = found else {
+                // Not in any up to the one asked for first.
+                low = asked + 1;
+                next = high;
+                continue;
+            };
+            match run {
+                Run::Here(position) => return position.filter(|position| self.has(*position)),
+                Run::Before(end) => {
+                    high = at;
+                    let share = version.get().saturating_sub(first).checked_mul(to_u64(high - low));
+                    let share = share.unwrap_or(0) / end.saturating_sub(first).max(1);
+                    next = low + usize::try_from(share).unwrap_or(0);
+                }
+                Run::After(end) => {
+                    first = end;
+                    low = asked.max(at) + 1;
+                    next = low;
+                }
+            }
+        }
+        None
+    }
+
+    /// Where a version lies as seen from the stream's events in one segment.
+    fn run_in(&self, at: usize, stream: &str, version: Version) -> Option<Run> {
+        let segment = self.segments.get(at)?;
+        segment.ask(|index| {
+            let run = index.stream(stream)?;
+            let first = run.first_version().get();
+            let end = first.saturating_add(run.len().into());
+            Some(match version.get() {
+                wanted if wanted < first => Run::Before(first),
+                wanted if wanted >= end => Run::After(end),
+                _ => Run::Here(run.version(version).map(|ordinal| segment.position_of(ordinal))),
             })
-        });
-        found.filter(|position| self.has(*position))
+        })
     }
 
     /// Where a stream stands in this view; `None` without events.
@@ -208,12 +276,12 @@ impl View {
         Ok(segment.position_of(low).min(self.last.next()))
     }
 
-    /// The newest event with this id that satisfies `same`.
-    pub(crate) fn event_with_id(
+    /// What `take` makes of the newest event with this id for which it makes anything.
+    pub(crate) fn with_event_of_id<R>(
         &self,
         id: &Uuid,
-        same: impl Fn(&EventRef<'_>) -> bool,
-    ) -> Result<Option<RecordedEvent>> {
+        take: impl Fn(EventRef<'_>) -> Option<R>,
+    ) -> Result<Option<R>> {
         let asked = if planted!(IdsForgotten) { 1 } else { usize::MAX };
         for segment in self.segments.iter().rev().take(asked) {
             let ordinals: Vec<u32> = segment.ask(|index| index.ids(id).collect());
@@ -223,8 +291,10 @@ impl View {
                 }
                 let mut reader = EventReader::default();
                 let event = reader.read(segment, ordinal)?;
-                if event.id() == *id && same(&event) {
-                    return Ok(Some(event.to_owned()));
+                if event.id() == *id
+                    && let Some(taken) = take(event)
+                {
+                    return Ok(Some(taken));
                 }
             }
         }

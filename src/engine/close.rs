@@ -75,10 +75,9 @@ impl Engine {
 
     /// After a sidecar: the heads up to its segment, when the sidecars since outweigh the file.
     fn keep_heads(&self, sealed: &Segment, end: LogEnd) {
-        let mut listed = 0;
-        sealed.ask(|index| index.for_each_stream(&mut |_| listed += 1));
+        let (listed, _) = sealed.ask(|index| index.stream_counts());
         let mut mark = self.heads_mark.lock();
-        mark.sealed(listed);
+        mark.sealed(listed.into());
         if mark.is_due() {
             let segments = self.catalog.read().segments.clone();
             let first = sealed.first_position.get();
@@ -231,7 +230,9 @@ impl Keeper<'_> {
             return;
         }
         match job {
-            Job::Prepare(runway) => self.judge(runway.prepare(&*self.engine.disk)),
+            Job::Prepare(runway, end) => {
+                self.judge(runway.prepare(&*self.engine.disk, end));
+            }
             Job::Spare(spares, number) => {
                 self.judge(spares.ensure(number, self.engine.clock.now()));
             }

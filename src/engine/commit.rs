@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::batch::{Appended, Batch};
 use super::decide::{Decision, decide};
+use super::desk::{Change, Desk, Verdict};
 use super::keeper::Job;
 use super::queue::{Queued, Slot, Turn};
 use super::shared::Engine;
 use super::sidecars::begun;
-use super::staged::{Accepted, CheckpointWrite, Staged};
+use super::staged::{Accepted, CheckpointWrite};
 use super::tell;
 use super::watch::wake_each;
 use crate::format::{CheckpointRecord, segment_seed};
@@ -24,6 +25,8 @@ use crate::types::{Durability, Error, ErrorKind, Position, Result};
 /// A group is written and synced as one; larger ones make everybody in it wait longer.
 const GROUP_BYTES: usize = 8 << 20;
 const GROUP_BATCHES: usize = 4096;
+/// So many events are taken into the index before readers of it get a turn.
+const FOLD_EVENTS: usize = 256;
 
 /// The lead over the queue; given back when dropped, also by a panic.
 pub(crate) struct Lead<'a> {
@@ -63,27 +66,29 @@ impl<'a> Lead<'a> {
     /// Commits one group. The answers are given when nothing is locked and somebody else may lead:
     /// they run wakers, which are the callers' code.
     pub(crate) fn round(mut self) {
-        let group = self.engine.queue.take(GROUP_BYTES, GROUP_BATCHES);
-        self.taken = group.iter().map(|queued| queued.slot.clone()).collect();
-        let mut tail = self.engine.tail.lock();
-        let refused = self.engine.refuse_writing().err();
-        let answers = match (&mut *tail, refused) {
-            (Some(tail), None) => {
-                let mut round = Round::new(self.engine, tail);
-                round.run(group);
-                round.answers
-            }
+        let engine = self.engine;
+        let mut desk = engine.desks.take();
+        engine.queue.take(&mut desk.group, GROUP_BYTES, GROUP_BATCHES);
+        self.taken = std::mem::take(&mut desk.taken);
+        self.taken.extend(desk.group.iter().map(|queued| queued.slot.clone()));
+        let mut tail = engine.tail.lock();
+        let refused = engine.refuse_writing().err();
+        match (&mut *tail, refused) {
+            (Some(tail), None) => desk = Round::new(engine, tail, desk).run(),
             (_, refused) => {
                 let error = refused.unwrap_or_else(super::queue::closed);
-                group.into_iter().map(|queued| (queued.slot, Err(error.clone()))).collect()
+                let refused = |queued: Queued| (queued.slot, Err(error.clone()));
+                desk.answers.extend(desk.group.drain(..).map(refused));
             }
-        };
+        }
         drop(tail);
-        self.taken.clear();
+        desk.taken = std::mem::take(&mut self.taken);
         drop(self);
         // First everybody has his answer: a waker may take its time.
-        let settled = answers.into_iter().filter_map(|(slot, outcome)| slot.settle(outcome));
-        wake_each(settled.collect::<Vec<_>>());
+        let settled = desk.answers.drain(..).filter_map(|(slot, outcome)| slot.settle(outcome));
+        let wakers: Vec<_> = settled.collect();
+        engine.desks.give_back(desk);
+        wake_each(wakers);
     }
 }
 
@@ -101,55 +106,31 @@ impl Drop for Lead<'_> {
     }
 }
 
-/// A batch of the group that will change the log.
-struct Change {
-    queued: Queued,
-    answer: Appended,
-    /// Its events' offsets in the file, as a range of `Round::placed`.
-    events: std::ops::Range<usize>,
-    checkpoint: Option<CheckpointEntry>,
-}
-
-/// A batch of the group that changes nothing, with its answer.
-struct Verdict {
-    queued: Queued,
-    outcome: Result<Appended>,
-    /// The answer would be another if the group fails: it was judged by the group's changes, or is
-    /// only as durable as asked once the group is synced.
-    depends: bool,
-}
-
 struct Round<'a> {
     engine: &'a Engine,
     tail: &'a mut Tail,
-    staged: Staged,
-    placed: Vec<u32>,
-    changes: Vec<Change>,
-    verdicts: Vec<Verdict>,
-    answers: Vec<(Arc<Slot>, Result<Appended>)>,
+    desk: Desk,
     sync: bool,
     /// A batch asked to be synced sooner than the store would do it by itself.
     sync_within: Option<Duration>,
 }
 
 impl<'a> Round<'a> {
-    fn new(engine: &'a Engine, tail: &'a mut Tail) -> Self {
+    fn new(engine: &'a Engine, tail: &'a mut Tail, mut desk: Desk) -> Self {
         tail.begin();
-        Self {
-            staged: Staged::new(engine),
-            engine,
-            tail,
-            placed: Vec::new(),
-            changes: Vec::new(),
-            verdicts: Vec::new(),
-            answers: Vec::new(),
-            sync: false,
-            sync_within: None,
-        }
+        desk.staged.begin(engine);
+        Self { engine, tail, desk, sync: false, sync_within: None }
     }
 
-    fn run(&mut self, group: Vec<Queued>) {
-        let mut waiting = group.into_iter();
+    /// Commits the group that lies on the desk; afterwards the answers lie there.
+    fn run(mut self) -> Desk {
+        let mut group = std::mem::take(&mut self.desk.group);
+        self.commit(group.drain(..));
+        self.desk.group = group;
+        self.desk
+    }
+
+    fn commit(&mut self, mut waiting: impl Iterator<Item = Queued>) {
         while let Some(queued) = waiting.next() {
             match self.take(queued) {
                 Ok(()) => {}
@@ -197,13 +178,13 @@ impl<'a> Round<'a> {
                 return Err(Stop::Failed(Box::new(queued), failure));
             }
         }
-        let judged = decide(self.engine, &self.staged, &batch);
+        let judged = decide(self.engine, &self.desk.staged, &batch);
         let depends = judged.depends_on_staged || (late && self.tail.has_staged());
         match judged.decision {
             Decision::Refuse(error) => self.settle(queued, Err(error), depends),
             Decision::Replay(answer, None) => self.settle(queued, Ok(answer), depends),
             Decision::Replay(answer, Some(checkpoint)) => {
-                self.staged.set_checkpoint(&checkpoint);
+                self.desk.staged.set_checkpoint(&checkpoint);
                 let bare = Batch { durability: batch.durability, ..Batch::default() };
                 self.stage(queued, &bare, (&[], answer), Some(checkpoint));
             }
@@ -215,7 +196,8 @@ impl<'a> Round<'a> {
     /// The batch itself, made now if it is a late one.
     fn batch_of(&self, batch: &Arc<Batch>) -> Result<Option<Arc<Batch>>> {
         let Some(late) = &batch.late else { return Ok(Some(batch.clone())) };
-        let mut staged = self.placed.iter().filter_map(|offset| self.tail.staged_event(*offset));
+        let mut staged =
+            self.desk.placed.iter().filter_map(|offset| self.tail.staged_event(*offset));
         let made = late.make(&mut staged)?;
         Ok(made.map(|made| Arc::new(Batch { durability: batch.durability, ..made })))
     }
@@ -229,7 +211,7 @@ impl<'a> Round<'a> {
         }
         // Answered only if the sync it waits for succeeds.
         let depends = depends || (waits && self.sync);
-        self.verdicts.push(Verdict { queued, outcome, depends });
+        self.desk.verdicts.push(Verdict { queued, outcome, depends });
     }
 
     fn accept(
@@ -244,7 +226,7 @@ impl<'a> Round<'a> {
             // first.
             return self.settle(queued, Ok(accepted.answer), depends);
         }
-        self.staged.accept(batch, &accepted);
+        self.desk.staged.accept(batch, &accepted);
         self.stage(queued, batch, (&accepted.versions, accepted.answer), checkpoint);
     }
 
@@ -274,11 +256,9 @@ impl<'a> Round<'a> {
             control: &control,
             recorded_at,
         };
-        let from = self.placed.len();
-        self.tail.stage_batch(&bytes, &mut self.placed);
+        self.tail.stage_batch(&bytes, &mut self.desk.placed);
         self.take_wish(batch);
-        let events = from..self.placed.len();
-        self.changes.push(Change { queued, answer, events, checkpoint });
+        self.desk.changes.push(Change { queued, answer, checkpoint });
     }
 
     fn take_wish(&mut self, batch: &Batch) {
@@ -312,32 +292,32 @@ impl<'a> Round<'a> {
 
     /// Everything is written (and synced if asked): visible, then answered.
     fn finish(&mut self) {
-        if !self.changes.is_empty()
+        if !self.desk.changes.is_empty()
             && !planted!(ShownBeforeSync)
             && let Err(what) = self.fold()
         {
             let cause = Error::new(ErrorKind::InDoubt, format!("cannot index a batch: {what}"));
             return self.fail(CommitFailure::Fatal(cause));
         }
-        if self.sync || !self.changes.is_empty() {
+        if self.sync || !self.desk.changes.is_empty() {
             self.publish();
         }
-        for change in self.changes.drain(..) {
-            self.answers.push((change.queued.slot, Ok(change.answer)));
+        for change in self.desk.changes.drain(..) {
+            self.desk.answers.push((change.queued.slot, Ok(change.answer)));
         }
-        for verdict in self.verdicts.drain(..) {
-            self.answers.push((verdict.queued.slot, verdict.outcome));
+        for verdict in self.desk.verdicts.drain(..) {
+            self.desk.answers.push((verdict.queued.slot, verdict.outcome));
         }
     }
 
     fn fold(&mut self) -> Result<(), &'static str> {
         let mut catalog = self.engine.catalog.write();
         catalog.make_readable(self.tail.written().offset);
-        for change in &mut self.changes {
-            for offset in self.placed.get(change.events.clone()).unwrap_or_default() {
-                let event = self.tail.staged_event(*offset).ok_or("it does not read back")?;
-                catalog.push(&event, *offset)?;
-            }
+        let event = |offset: &u32| Some((self.tail.staged_event(*offset)?, *offset));
+        for placed in self.desk.placed.chunks(FOLD_EVENTS) {
+            catalog.push(placed.iter().map(event))?;
+        }
+        for change in &mut self.desk.changes {
             if let Some(entry) = change.checkpoint.take() {
                 catalog.push_checkpoint(entry);
             }
@@ -374,16 +354,18 @@ impl<'a> Round<'a> {
             }
             None => error.clone(),
         };
-        for (at, change) in self.changes.drain(..).enumerate() {
+        for (at, change) in self.desk.changes.drain(..).enumerate() {
             let lie = at == 0 && planted!(FailedGroupPartlyAnswered);
             let outcome = if lie { Ok(change.answer) } else { Err(answer.clone()) };
-            self.answers.push((change.queued.slot, outcome));
+            self.desk.answers.push((change.queued.slot, outcome));
         }
         let mut again = Vec::new();
-        for verdict in self.verdicts.drain(..) {
+        for verdict in self.desk.verdicts.drain(..) {
             match (verdict.depends, kind) {
-                (false, _) => self.answers.push((verdict.queued.slot, verdict.outcome)),
-                (true, Some(_)) => self.answers.push((verdict.queued.slot, Err(answer.clone()))),
+                (false, _) => self.desk.answers.push((verdict.queued.slot, verdict.outcome)),
+                (true, Some(_)) => {
+                    self.desk.answers.push((verdict.queued.slot, Err(answer.clone())))
+                }
                 // Judged against what is not there after all.
                 (true, None) => again.push(verdict.queued),
             }
@@ -401,7 +383,7 @@ impl<'a> Round<'a> {
                     .because(error.clone()))
             }
         };
-        self.answers.push((queued.slot, outcome));
+        self.desk.answers.push((queued.slot, outcome));
         self.engine.queue.put_back(rest);
         self.fail(failure);
     }
@@ -424,9 +406,8 @@ impl<'a> Round<'a> {
 
     /// Has prepared what the next groups will need.
     fn look_ahead(&mut self) {
-        let runway = self.tail.runway();
-        if runway.is_short(self.tail.written().offset) {
-            self.engine.hand(Job::Prepare(runway));
+        if let Some((runway, end)) = self.tail.short_of_space() {
+            self.engine.hand(Job::Prepare(runway, end));
         }
         let least = self.tail.part_bytes();
         self.engine.index_part(self.tail, least);

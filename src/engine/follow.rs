@@ -328,7 +328,7 @@ fn apply(catalog: &mut Catalog, change: Change<'_>) -> Result<()> {
                     RecordKind::Event => {
                         let event = decode_event(&record).ok_or_else(|| broken("bad event"))?;
                         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-                        catalog.push(&event, offset).map_err(broken)?;
+                        catalog.push(std::iter::once(Some((event, offset)))).map_err(broken)?;
                     }
                     RecordKind::Checkpoint => {
                         let found = CheckpointRecord::decode(record.body);

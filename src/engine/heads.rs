@@ -1,41 +1,175 @@
-//! Layer 6.2: every stream's head out of the segments, and the file that keeps them.
+//! Layer 6.2: every stream's head: in the file that keeps them, in sidecars after it, in memory.
 //!
-//! Knows: how heads follow from segment indexes, and when the file is worth writing again. Does not
-//! know: the catalog. The file is never believed blindly: it counts when it checks and names the
-//! end of a segment of this log; without it the same heads come out of the sidecars.
+//! Knows: which of them is the newest, and when the file is worth writing again. Does not know: the
+//! catalog. The file is never believed blindly: it counts when it checks and names the end of a
+//! segment of this log; without it the same heads come out of the sidecars.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::segment::Segment;
-use crate::disk::{Access, Disk};
+use super::segment::{Segment, SegmentIndex};
+use crate::disk::{Access, Disk, Mapped};
 use crate::format::{FileName, Purpose, name_of};
-use crate::index::{Binding, CheckpointEntry, Head, Heads, HeadsFile, StreamState, encode_heads};
+use crate::index::{
+    Binding, CheckpointEntry, Head, HeadTable, HeadsFile, StreamPart, StreamRun, StreamState,
+    encode_heads,
+};
 use crate::log::replace_file;
 use crate::sync::Arc;
-use crate::types::{Result, Version};
+use crate::types::{Error, Position, Result, Version, category};
 
 /// The file is written again after so many segments, however few streams they touch: so many
 /// sidecars are read at an opening at most.
 const SEGMENTS_MAX: u64 = 8;
 
+/// So many sidecars are asked for a stream that nothing newer knows: those after the file, and the
+/// parts of the tail. With more of them their streams are taken into memory.
+const LAYERS_MAX: usize = 32;
+
 pub(super) type Checkpoints = HashMap<String, CheckpointEntry>;
+
+/// Every stream's head. What is in files is asked where it lies: opening builds nothing of it.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    file: Option<Arc<HeadsFile<Mapped>>>,
+    /// Segments after the file, the newest last, with sidecars that check.
+    layers: Vec<Arc<Segment>>,
+    /// What is newer than all of these.
+    table: HeadTable,
+    len: u32,
+}
+
+impl Heads {
+    pub(super) fn of_file(file: Arc<HeadsFile<Mapped>>) -> Self {
+        Self { len: file.len(), file: Some(file), ..Self::default() }
+    }
+
+    pub(crate) fn get(&self, stream: &str) -> Option<Head> {
+        self.table.get(stream).or_else(|| self.in_files(stream))
+    }
+
+    fn in_files(&self, stream: &str) -> Option<Head> {
+        let mut layers = self.layers.iter().rev();
+        let found = layers.find_map(|layer| {
+            let index = layer.sealed_index()?;
+            index.stream(stream).and_then(|run| head_of_run(index.first_position(), &run))
+        });
+        found.or_else(|| self.file.as_ref()?.get(stream))
+    }
+
+    /// Sets the head of a stream that got an event; false, and nothing is changed, when it cannot
+    /// be held: see [`HeadTable::set`].
+    #[must_use]
+    pub(crate) fn set(&mut self, stream: &str, head: Head) -> bool {
+        let before = self.table.len();
+        let held = self.table.set(stream, head);
+        if self.table.len() > before && self.in_files(stream).is_none() {
+            self.len = self.len.saturating_add(1);
+        }
+        held
+    }
+
+    /// Takes in the streams of a segment after all that were taken in before; answers how many it
+    /// lists.
+    fn take_in(&mut self, segment: &Arc<Segment>) -> u64 {
+        let sealed = matches!(segment.index, SegmentIndex::Sidecar(_));
+        if self.layers.len() == LAYERS_MAX {
+            for layer in std::mem::take(&mut self.layers) {
+                self.take_all(&layer);
+            }
+        }
+        // What is in memory is newer than any layer.
+        if !sealed || self.table.len() > 0 {
+            return self.take_all(segment);
+        }
+        let (listed, new) = segment.ask(|index| index.stream_counts());
+        self.len = self.len.saturating_add(new);
+        self.layers.push(segment.clone());
+        listed.into()
+    }
+
+    fn take_all(&mut self, segment: &Segment) -> u64 {
+        segment.ask(|index| {
+            let (first, mut listed) = (index.first_position(), 0);
+            index.for_each_stream(&mut |part| {
+                let _held = self.set(part.name, head_of(first, &part));
+                listed += 1;
+            });
+            listed
+        })
+    }
+
+    /// How many streams, deleted ones included.
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Every stream whose name begins with `prefix`, sorted by the bytes of its name.
+    pub(crate) fn all(&self, prefix: &str) -> Vec<(&str, Head)> {
+        let mut all = Vec::new();
+        let mut take = |name, head| {
+            if str::starts_with(name, prefix) {
+                all.push((name, head));
+            }
+        };
+        // The newest first: sorting keeps that order among the heads of a stream.
+        self.table.iter().for_each(|(name, head)| take(name, head));
+        for index in self.layers.iter().rev().filter_map(|layer| layer.sealed_index()) {
+            let first = index.first_position();
+            index.for_each_stream(&mut |part| take(part.name, head_of(first, &part)));
+        }
+        if let Some(file) = &self.file {
+            file.iter().for_each(|(name, head)| take(name, head));
+        }
+        all.sort_by_key(|(name, _)| *name);
+        all.dedup_by_key(|(name, _)| *name);
+        all
+    }
+
+    /// Every category that begins with `prefix`, sorted, with how many live streams it has, if any.
+    pub(crate) fn categories(&self, prefix: &str) -> Vec<(String, u64)> {
+        let mut counts = BTreeMap::<&str, u64>::new();
+        for (name, head) in self.all(prefix) {
+            if let Some(category) = category(name).filter(|category| category.starts_with(prefix))
+                && head.state == StreamState::Live
+            {
+                *counts.entry(category).or_default() += 1;
+            }
+        }
+        counts.into_iter().map(|(category, count)| (category.to_owned(), count)).collect()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.table.memory_bytes()
+    }
+}
+
+fn head_of_run(first: Position, run: &StreamRun<'_>) -> Option<Head> {
+    let count = run.len();
+    let last_ordinal = run.ordinal(count.checked_sub(1)?)?;
+    Some(head_at(first, (run.first_version(), count, last_ordinal)))
+}
+
+fn head_of(first: Position, part: &StreamPart<'_>) -> Head {
+    head_at(first, (part.first_version, part.count, part.last_ordinal))
+}
+
+fn head_at(first: Position, (version, count, last_ordinal): (Version, u32, u32)) -> Head {
+    let next = version.get().saturating_add(count.into());
+    let version = Version::new(next.saturating_sub(1));
+    Head { version, last_position: first.plus(last_ordinal.into()), state: StreamState::Live }
+}
 
 /// Takes in everything a segment's index knows of streams and checkpoints; answers how many
 /// streams it lists.
-pub(super) fn take_in(segment: &Segment, heads: &mut Heads, checkpoints: &mut Checkpoints) -> u64 {
+pub(super) fn take_in(
+    segment: &Arc<Segment>,
+    heads: &mut Heads,
+    checkpoints: &mut Checkpoints,
+) -> u64 {
     segment.ask(|index| {
-        let (first, mut listed) = (index.first_position(), 0);
-        index.for_each_stream(&mut |part| {
-            let next = part.first_version.get() + u64::from(part.count);
-            let version = Version::new(next.saturating_sub(1));
-            let last_position = first.plus(part.last_ordinal.into());
-            let _held =
-                heads.set(part.name, Head { version, last_position, state: StreamState::Live });
-            listed += 1;
-        });
         index.for_each_checkpoint(&mut |entry| take_checkpoint(checkpoints, entry.clone()));
-        listed
-    })
+    });
+    heads.take_in(segment)
 }
 
 /// The one from the later frame counts.
@@ -84,11 +218,12 @@ impl HeadsMark {
     ) -> Option<()> {
         let upto = self.upto.take();
         let old = upto.and_then(|upto| read_heads(disk, |found| *found == upto).ok());
-        let from = old.as_ref().map_or(0, |file| file.binding.segment);
+        let from = old.as_ref().map_or(0, |file| file.binding().segment);
         let (mut heads, mut checkpoints) = (Heads::default(), Checkpoints::new());
         if let Some(file) = old {
-            heads = file.heads;
-            file.checkpoints.into_iter().for_each(|entry| take_checkpoint(&mut checkpoints, entry));
+            let carried = file.checkpoints().iter().cloned();
+            carried.for_each(|entry| take_checkpoint(&mut checkpoints, entry));
+            heads = Heads::of_file(Arc::new(file));
         }
         let mut next = from + 1;
         for segment in segments.iter().filter(|segment| segment.number > from) {
@@ -115,7 +250,7 @@ impl HeadsMark {
 pub(super) fn read_heads(
     disk: &dyn Disk,
     is_end: impl FnOnce(&Binding) -> bool,
-) -> Result<HeadsFile, String> {
+) -> Result<HeadsFile<Mapped>, String> {
     let file = match disk.open(&name_of(FileName::Heads), Access::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -125,7 +260,7 @@ pub(super) fn read_heads(
     };
     let unread = |error| format!("it cannot be read: {error}");
     let size = file.size().map_err(unread)?;
-    HeadsFile::decode(&file.map(size).map_err(unread)?, is_end)
+    HeadsFile::open(file.map(size).map_err(unread)?, is_end)
 }
 
 pub(super) fn write_heads(
@@ -134,6 +269,7 @@ pub(super) fn write_heads(
     heads: &Heads,
     checkpoints: &Checkpoints,
 ) -> Result<()> {
-    let bytes = encode_heads(binding, heads, checkpoints.values());
+    let bytes = encode_heads(binding, &heads.all(""), checkpoints.values());
+    let bytes = bytes.ok_or_else(|| Error::invalid("there are too many streams for a file"))?;
     replace_file(disk, Purpose::Heads, &name_of(FileName::Heads), &[&bytes])
 }

@@ -12,8 +12,8 @@ use crate::sync::Arc;
 /// A piece of work.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Prepare space ahead of the writer.
-    Prepare(Arc<Runway>),
+    /// Prepare space ahead of the writer, a piece towards an end.
+    Prepare(Arc<Runway>, u64),
     /// Have the next segment ready.
     Spare(Arc<Spares>, u64),
     /// Index a part of the segment that is written.

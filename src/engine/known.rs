@@ -27,15 +27,17 @@ impl Knowledge for Engine {
     fn event_with_id(&self, id: &Uuid, stream: &str) -> Result<Option<StoredEvent>> {
         let view = self.catalog.read().view();
         let anywhere = self.id_scope == IdScope::Store;
-        let found = view.event_with_id(id, |event| anywhere || event.stream() == stream)?;
+        let found = view.with_event_of_id(id, |event| {
+            (anywhere || event.stream() == stream).then(|| StoredEvent {
+                stream: event.stream().to_owned(),
+                version: event.version(),
+                position: event.position(),
+            })
+        })?;
         if found.is_none() {
             refuse_holes(&view)?;
         }
-        Ok(found.map(|event| StoredEvent {
-            stream: event.stream().to_owned(),
-            version: event.version(),
-            position: event.position(),
-        }))
+        Ok(found)
     }
 
     fn first_match(&self, query: &Query, after: Position) -> Result<Option<Position>> {

@@ -5,6 +5,7 @@ mod catalog;
 mod close;
 mod commit;
 mod decide;
+mod desk;
 mod find;
 mod fold;
 mod follow;

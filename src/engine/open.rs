@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::catalog::Catalog;
 use super::close::{commit_in_background, keep};
 use super::commit::begin_segment;
+use super::desk::Desks;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
-use super::heads::{HeadsMark, read_heads, write_heads};
+use super::heads::{Heads, HeadsMark, read_heads, write_heads};
 use super::parts::{claims, remove_parts};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
@@ -120,6 +121,7 @@ pub(super) fn engine_of(
 ) -> Engine {
     Engine {
         queue: Queue::new(parts.settings.limits, parts.settings.background),
+        desks: Desks::default(),
         watch: Watch::default(),
         disk: parts.disk,
         clock: parts.clock,
@@ -177,6 +179,9 @@ fn load(
     let written = found.tail.written();
     let covered = mark.upto.map_or(0, |upto| upto.segment);
     let (mut last_end, later) = (None, Arc::default());
+    let uncovered = found.segments.iter().filter(|info| info.number > covered);
+    let uncovered: Vec<_> = uncovered.filter_map(|info| Some((info, info.end?))).collect();
+    let mut sealed = opening.all_sealed(&uncovered, report)?.into_iter();
     for info in &found.segments {
         match info.end {
             Some(end) if info.number <= covered => {
@@ -184,7 +189,8 @@ fn load(
                 catalog.add_known(Arc::new(segment));
             }
             Some(end) => {
-                mark.sealed(catalog.add(Arc::new(opening.sealed(info, end, report)?)));
+                let Some(segment) = sealed.next() else { break };
+                mark.sealed(catalog.add(Arc::new(segment)));
                 last_end = Some(binding_of(info, end));
             }
             None => {
@@ -229,10 +235,11 @@ fn load_heads(
     let mut catalog = Catalog::default();
     match read {
         Ok(file) => {
-            let mark = HeadsMark::at(file.binding, &file.heads);
-            catalog.heads = file.heads;
-            catalog.checkpoints =
-                file.checkpoints.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+            let carried = file.checkpoints().iter().cloned();
+            catalog.checkpoints = carried.map(|entry| (entry.name.clone(), entry)).collect();
+            let binding = *file.binding();
+            catalog.heads = Heads::of_file(Arc::new(file));
+            let mark = HeadsMark::at(binding, &catalog.heads);
             (catalog, mark, None)
         }
         Err(why) => (catalog, HeadsMark::default(), Some(why)),

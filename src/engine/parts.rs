@@ -84,13 +84,14 @@ impl Opening<'_> {
             }
             done = claim.offset == until.offset;
             sidecar.check().ok()?;
-            let file = self.disk.open(&name, Access::Read).ok()?;
+            // Confirmed by the log and certified, so nobody writes it any more, as in a sealed one.
+            let bytes = self.bytes_of(&name, claim.offset).ok()?;
             Some(Some(Segment {
                 number: info.number,
                 name: name.clone(),
                 seed: info.seed,
                 first_position: sidecar.first_position(),
-                bytes: SegmentBytes::File(file),
+                bytes,
                 index: SegmentIndex::Sidecar(sidecar),
                 readable: AtomicU64::new(claim.offset),
             }))

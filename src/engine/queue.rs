@@ -233,9 +233,8 @@ impl Queue {
     }
 
     /// For the leader: the next batches, in order, up to so many bytes and batches; at least one.
-    pub(crate) fn take(&self, bytes_most: usize, batches_most: usize) -> Vec<Queued> {
+    pub(crate) fn take(&self, taken: &mut Vec<Queued>, bytes_most: usize, batches_most: usize) {
         let mut state = self.state.lock();
-        let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some(next) = state.waiting.front() {
             bytes += next.bytes();
@@ -247,7 +246,6 @@ impl Queue {
         let gone: usize = taken.iter().map(Queued::bytes).sum();
         state.bytes -= gone;
         self.room.notify_all();
-        taken
     }
 
     /// For the leader: puts batches back in front of the line.
@@ -300,7 +298,8 @@ mod tests {
         let queue = Queue::new(Limits::default(), true);
         let slot = queue.try_push(Batch::default()).unwrap();
         assert!(queue.try_lead());
-        let taken = queue.take(1, 1);
+        let mut taken = Vec::new();
+        queue.take(&mut taken, 1, 1);
         queue.stop_leading();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| matches!(queue.turn(&slot), Turn::Done(_)));

@@ -4,12 +4,15 @@
 
 use std::fmt;
 
-use crate::disk::Mapped;
+use crate::disk::{Mapped, prefetch};
 use crate::format::Source;
 use crate::index::{SegmentLookup, Sidecar, TailIndex};
 use crate::segment::{FileSource, SegmentBytes, read_event};
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering, RwLock};
 use crate::types::{Error, EventRef, Position, Result, Timestamp};
+
+/// Most events are no longer; of a longer one the processor notices that it is read in order.
+const FORESEEN_BYTES: usize = 384;
 
 /// Where a segment's index is.
 #[derive(Debug)]
@@ -73,6 +76,45 @@ impl Segment {
             SegmentIndex::Memory(index) => question(&*index.read()),
             SegmentIndex::Sidecar(sidecar) => question(sidecar),
             SegmentIndex::Unchecked(sidecar) => question(sidecar.checked()),
+        }
+    }
+
+    /// The sidecar that was checked when it was opened, if that is what answers.
+    pub(crate) fn sealed_index(&self) -> Option<&dyn SegmentLookup> {
+        match &self.index {
+            SegmentIndex::Sidecar(sidecar) => Some(sidecar),
+            SegmentIndex::Memory(_) | SegmentIndex::Unchecked(_) => None,
+        }
+    }
+
+    /// Has the event at `ordinal` fetched into the processor's cache, which takes longer than
+    /// reading and checking one that is there. Where it lies is read at once: it should have been
+    /// fetched before, by [`Self::foresee_place`].
+    pub(crate) fn foresee(&self, ordinal: u32) {
+        if let (SegmentBytes::Mapped(bytes), Some(sidecar)) = (&self.bytes, self.mapped_index())
+            && let Some(offset) = sidecar.offset(ordinal)
+        {
+            prefetch(bytes, offset as usize, FORESEEN_BYTES);
+        }
+    }
+
+    /// Has the place of the event at `ordinal` fetched.
+    pub(crate) fn foresee_place(&self, ordinal: u32) {
+        if let Some(sidecar) = self.mapped_index() {
+            let (offsets, at) = sidecar.offset_place(ordinal);
+            prefetch(offsets, at, 1);
+        }
+    }
+
+    /// The sidecar that answers, if it has been checked.
+    fn mapped_index(&self) -> Option<&Sidecar<Mapped>> {
+        match &self.index {
+            SegmentIndex::Sidecar(sidecar) => Some(sidecar),
+            SegmentIndex::Unchecked(unchecked) => {
+                let checks = matches!(unchecked.instead.get(), Some(None));
+                checks.then_some(&unchecked.sidecar)
+            }
+            SegmentIndex::Memory(_) => None,
         }
     }
 

@@ -6,6 +6,7 @@
 use uuid::Uuid;
 
 use super::catalog::{Catalog, View};
+use super::desk::Desks;
 use super::heads::HeadsMark;
 use super::inside::refuse_inside;
 use super::keeper::Job;
@@ -43,6 +44,7 @@ pub(crate) struct Engine {
     pub lost_through: Position,
     pub found_later: Arc<Mutex<FoundLater>>,
     pub queue: Queue,
+    pub desks: Desks,
     pub watch: Watch,
     pub catalog: RwLock<Catalog>,
     /// `None` in a store opened read-only, and after closing.

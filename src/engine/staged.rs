@@ -5,6 +5,7 @@
 //! become committed in the meantime does no harm here: both sides say the same of it.
 
 use std::cell::Cell;
+use std::fmt;
 use std::hash::BuildHasher;
 
 use hashbrown::HashMap;
@@ -38,6 +39,7 @@ pub(crate) struct Accepted {
 }
 
 /// Everything accepted but not yet committed.
+#[derive(Default)]
 pub(crate) struct Staged {
     ids_per_stream: bool,
     last: Position,
@@ -65,19 +67,36 @@ struct StagedStream {
     last: Version,
 }
 
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staged").field("events", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
 impl Staged {
     /// Nothing staged on top of what is committed now.
+    #[cfg(test)]
     pub(crate) fn new(known: &dyn Knowledge) -> Self {
-        Self {
-            ids_per_stream: known.ids_per_stream(),
-            last: known.last_position(),
-            batches: Vec::new(),
-            slots: Vec::new(),
-            streams: HashMap::new(),
-            ids: HashMap::new(),
-            checkpoints: HashMap::new(),
-            terms: Cell::default(),
-        }
+        let mut staged = Self::default();
+        staged.begin(known);
+        staged
+    }
+
+    /// Nothing staged on top of what is committed now; the room of the group before is used again.
+    pub(crate) fn begin(&mut self, known: &dyn Knowledge) {
+        self.clear();
+        self.ids_per_stream = known.ids_per_stream();
+        self.last = known.last_position();
+    }
+
+    /// Lets go of what was staged.
+    pub(crate) fn clear(&mut self) {
+        self.batches.clear();
+        self.slots.clear();
+        self.streams.clear();
+        self.ids.clear();
+        self.checkpoints.clear();
+        self.terms.take();
     }
 
     /// Adds a batch that was decided to go through, on top of everything added before.

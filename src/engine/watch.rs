@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use hashbrown::HashMap;
 
 use crate::clock::monotonic;
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
@@ -32,6 +33,7 @@ pub(crate) struct Watch {
     synced: AtomicU64,
     ended: AtomicBool,
     interested: AtomicU64,
+    named: AtomicU64,
     waiting: Mutex<Waiting>,
     moved: Condvar,
 }
@@ -39,7 +41,15 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct Waiting {
     signals: Vec<Sender<()>>,
-    wakers: Vec<Waker>,
+    /// By the name of who waits, so that asking again takes the place of having asked.
+    tasks: HashMap<u64, Task>,
+}
+
+#[derive(Debug)]
+struct Task {
+    seen: Position,
+    mark: Mark,
+    waker: Waker,
 }
 
 /// Why a wait ended.
@@ -85,7 +95,13 @@ impl Watch {
         self.waiting.lock().signals.clear();
     }
 
-    /// Wakes everybody who waits. Runs wakers, which are the caller's code.
+    /// A name to wait under.
+    pub(crate) fn name(&self) -> u64 {
+        self.named.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Wakes everybody who waits: threads look for themselves, tasks only if there is something for
+    /// them. Runs wakers, which are the caller's code.
     pub(crate) fn wake(&self) {
         if self.interested.load(Ordering::SeqCst) == 0 {
             return;
@@ -100,7 +116,10 @@ impl Watch {
             waiting.signals.retain(|signal| {
                 !matches!(signal.try_send(()), Err(TrySendError::Disconnected(())))
             });
-            let wakers = std::mem::take(&mut waiting.wakers);
+            let ended = self.ended();
+            let due = |task: &Task| ended || self.level(task.mark) > task.seen;
+            let tasks = waiting.tasks.extract_if(|_, task| due(task));
+            let wakers: Vec<Waker> = tasks.map(|(_, task)| task.waker).collect();
             let gone = before - waiting.signals.len() + wakers.len();
             self.interested.fetch_sub(gone as u64, Ordering::SeqCst);
             wakers
@@ -154,7 +173,7 @@ impl Watch {
 
     /// Wakes the task once, when the mark is past `seen`; answers true when it is already, or
     /// nothing further will come.
-    pub(crate) fn wake_past(&self, seen: Position, mark: Mark, waker: &Waker) -> bool {
+    pub(crate) fn wake_past(&self, name: u64, seen: Position, mark: Mark, waker: &Waker) -> bool {
         if !planted!(WakeUpLost) {
             self.interested.fetch_add(1, Ordering::SeqCst);
         }
@@ -164,10 +183,9 @@ impl Watch {
             self.interested.fetch_sub(1, Ordering::SeqCst);
             return true;
         }
-        if waiting.wakers.iter().any(|known| known.will_wake(waker)) {
+        let task = Task { seen, mark, waker: waker.clone() };
+        if waiting.tasks.insert(name, task).is_some() {
             self.interested.fetch_sub(1, Ordering::SeqCst);
-        } else {
-            waiting.wakers.push(waker.clone());
         }
         false
     }
@@ -225,6 +243,38 @@ mod tests {
         watch.end();
         let _ = signal.try_recv();
         assert_eq!(signal.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected));
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Counter(std::sync::atomic::AtomicU64);
+
+    impl std::task::Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// With `Durability::Os` every commit moves what is visible, and what is synced much later:
+    /// each such commit woke all who wait for syncs, to look and go back to sleep.
+    #[test]
+    fn a_task_is_woken_when_its_own_mark_moves_and_once() {
+        let watch = Watch::default();
+        let counter = Arc::new(Counter::default());
+        let waker = Waker::from(counter.clone());
+        let name = watch.name();
+        let ask = || watch.wake_past(name, Position::START, Mark::Synced, &waker);
+        assert!(!ask());
+        assert!(!ask(), "asking again is asking once");
+        for level in 1..5 {
+            publish(&watch, Position::new(level), Position::START);
+        }
+        assert_eq!(counter.0.load(Ordering::SeqCst), 0, "nothing was synced");
+        publish(&watch, Position::new(5), Position::new(5));
+        publish(&watch, Position::new(6), Position::new(6));
+        assert_eq!(counter.0.load(Ordering::SeqCst), 1);
+        assert_eq!(watch.interested.load(Ordering::SeqCst), 0);
+        assert!(ask());
     }
 
     #[test]

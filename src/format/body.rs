@@ -20,7 +20,7 @@ use super::record::{RECORD_HEAD_BYTES, Record, RecordKind, padded, push_record};
 use crate::types::{
     BodyLayout, ContentType, EVENT_TYPE_MAX, Error, EventRef, Limits, METADATA_MAX, NewEvent,
     Position, Result, STREAM_NAME_MAX, SUBJECT_MAX, StreamName, TAG_MAX, TAGS_MAX, Timestamp,
-    Version, json,
+    Version, has_control, json,
 };
 
 const FIXED_BYTES: usize = 28;
@@ -105,7 +105,7 @@ fn within(what: &str, given: usize, least: usize, most: usize) -> Result<()> {
 }
 
 fn plain(what: &str, text: &str) -> Result<()> {
-    if text.chars().any(char::is_control) {
+    if has_control(text) {
         return Err(Error::invalid(format!("{what} has a control character")));
     }
     Ok(())

@@ -91,10 +91,16 @@ impl RecordHead {
     /// The head at the front of `bytes`, if it checks.
     pub(crate) fn decode(bytes: &[u8], seed: u32) -> Option<Self> {
         let checked = bytes.get(..RECORD_HEAD_BYTES - 4)?;
+        let head = Self::read(bytes)?;
+        let checks = crc_from(seed, checked) == head.head_crc;
+        (checks || planted!(RecordHeadNotChecked)).then_some(head)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
         let mut take = Take(bytes);
         let (kind, flags) = (take.u8()?, take.u8()?);
         take.zeros(2)?;
-        let head = Self {
+        Some(Self {
             kind: RecordKind::of(kind),
             flags,
             body_length: take.u32()?,
@@ -103,9 +109,7 @@ impl RecordHead {
             recorded_at: take.u64()?,
             body_crc: take.u32()?,
             head_crc: take.u32()?,
-        };
-        let checks = crc_from(seed, checked) == head.head_crc;
-        (checks || planted!(RecordHeadNotChecked)).then_some(head)
+        })
     }
 
     /// Head, body and padding together, in bytes.
@@ -126,28 +130,19 @@ impl<'a> Record<'a> {
         whole.then_some(Self { head, body })
     }
 
-    /// The record at the front of `bytes` as [`push_record`] left it, with the place it is to get.
-    /// Its checksums are not looked at: the bytes are still where they were laid out.
-    pub(crate) fn unplaced(bytes: &'a [u8], place: (u64, u64, u64)) -> Option<Self> {
-        let mut take = Take(bytes);
-        let (kind, flags) = (take.u8()?, take.u8()?);
-        take.zeros(2)?;
-        let body_length = take.u32()?;
-        let (position, version, recorded_at) = place;
-        let kind = RecordKind::of(kind);
-        let (body_crc, head_crc) = (0, 0);
-        let head = RecordHead {
-            kind,
-            flags,
-            body_length,
-            position,
-            version,
-            recorded_at,
-            body_crc,
-            head_crc,
-        };
-        let body = bytes.get(RECORD_HEAD_BYTES..)?.get(..body_length as usize)?;
+    /// The record at the front of `bytes` as [`patch_record`] left it. Its checksums are not looked
+    /// at: the bytes are still where they were laid out.
+    pub(crate) fn laid_out(bytes: &'a [u8]) -> Option<Self> {
+        let head = RecordHead::read(bytes)?;
+        let body = bytes.get(RECORD_HEAD_BYTES..)?.get(..head.body_length as usize)?;
         Some(Self { head, body })
+    }
+
+    /// The same for one that [`push_record`] has left, with the place it is to get.
+    pub(crate) fn unplaced(bytes: &'a [u8], place: (u64, u64, u64)) -> Option<Self> {
+        let Self { head, body } = Self::laid_out(bytes)?;
+        let (position, version, recorded_at) = place;
+        Some(Self { head: RecordHead { position, version, recorded_at, ..head }, body })
     }
 }
 

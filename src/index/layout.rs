@@ -245,6 +245,16 @@ fn bucket_of(hash: u64, bits: u32) -> usize {
     usize::try_from(bucket).unwrap_or(usize::MAX)
 }
 
+/// The fingerprint of a hash in a table with this many entries.
+pub(super) fn fingerprint_of(hash: u64, entries: usize) -> u32 {
+    fingerprint(hash, bucket_bits(entries))
+}
+
+/// How long the directory of so many entries is.
+pub(super) fn directory_bytes(entries: usize) -> usize {
+    ((1 << bucket_bits(entries)) + 1) * 4
+}
+
 fn fingerprint(hash: u64, bits: u32) -> u32 {
     u32::try_from((hash << bits) >> 32).unwrap_or_default()
 }
@@ -294,17 +304,25 @@ impl<'a> Directory<'a> {
         buckets.is_power_of_two().then(|| Self { starts, bits: buckets.ilog2() })
     }
 
-    /// The bucket of `hash` among these entries.
-    pub(super) fn bucket<T>(self, table: &[T], hash: u64) -> &[T] {
+    /// Where in the table the bucket of `hash` lies.
+    pub(super) fn range(self, hash: u64) -> Option<std::ops::Range<usize>> {
         let bucket = bucket_of(hash, self.bits);
         let start = |at: usize| Some(u32::from_le_bytes(*self.starts.get(at)?) as usize);
-        let (Some(from), Some(to)) = (start(bucket), start(bucket + 1)) else { return &[] };
-        table.get(from..to).unwrap_or_default()
+        Some(start(bucket)?..start(bucket + 1)?)
+    }
+
+    pub(super) fn fingerprint(self, hash: u64) -> u32 {
+        fingerprint(hash, self.bits)
+    }
+
+    /// The bucket of `hash` among these entries.
+    pub(super) fn bucket<T>(self, table: &[T], hash: u64) -> &[T] {
+        self.range(hash).and_then(|range| table.get(range)).unwrap_or_default()
     }
 
     /// The entries of a table of fingerprints that may be those of `hash`.
     pub(super) fn matching(self, table: &[[u8; 8]], hash: u64) -> &[[u8; 8]] {
-        let wanted = fingerprint(hash, self.bits);
+        let wanted = self.fingerprint(hash);
         let bucket = self.bucket(table, hash);
         let read = |entry: &[u8; 8]| Take(entry).u32().unwrap_or_default();
         let from = bucket.partition_point(|entry| read(entry) < wanted);

@@ -44,7 +44,17 @@ pub(crate) trait SegmentLookup {
     fn ids(&self, id: &Uuid) -> IdCandidates<'_>;
 
     /// Every stream with events here, in any order.
-    fn for_each_stream(&self, f: &mut dyn FnMut(StreamPart<'_>));
+    fn for_each_stream<'a>(&'a self, f: &mut dyn FnMut(StreamPart<'a>));
+
+    /// How many streams have events here, and how many of them have their first one here.
+    fn stream_counts(&self) -> (u32, u32) {
+        let (mut all, mut new) = (0, 0);
+        self.for_each_stream(&mut |part| {
+            all += 1;
+            new += u32::from(part.first_version == Version::new(1));
+        });
+        (all, new)
+    }
 
     /// The newest checkpoint of every name, sorted by name.
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry));

@@ -7,7 +7,7 @@
 //! | `lookup` | the questions a segment's index answers |
 //! | `streams`, `tail` | the index of a segment in memory |
 //! | `layout`, `build`, `sidecar` | the same as a file: its bytes, making and reading it |
-//! | `heads`, `heads_file` | where every stream of the store stands; the same as a file |
+//! | `heads`, `heads_file` | where streams stand: in memory, and as a file searched where it lies |
 
 mod build;
 mod fuse;
@@ -27,10 +27,10 @@ mod term;
 mod tests;
 
 pub(crate) use build::encode;
-pub(crate) use heads::{Head, Heads, StreamState};
+pub(crate) use heads::{Head, HeadTable, StreamState};
 pub(crate) use heads_file::{HeadsFile, encode_heads};
 pub(crate) use layout::Binding;
-pub(crate) use lookup::{CheckpointEntry, SegmentLookup};
+pub(crate) use lookup::{CheckpointEntry, SegmentLookup, StreamPart, StreamRun};
 pub(crate) use sidecar::Sidecar;
 pub(crate) use tail::TailIndex;
 pub(crate) use term::Term;

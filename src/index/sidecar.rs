@@ -85,6 +85,11 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
         }
     }
 
+    /// Where the offset of an event is looked up.
+    pub(crate) fn offset_place(&self, ordinal: u32) -> (&[u8], usize) {
+        (self.section(Section::Offsets), (ordinal as usize).saturating_mul(4))
+    }
+
     fn fits(&self) -> bool {
         let length = |section| self.section(section).len();
         let events = self.header.binding.events as usize;
@@ -199,8 +204,17 @@ impl<B: Deref<Target = [u8]>> SegmentLookup for Sidecar<B> {
         IdCandidates::packed(self.matching(Section::IdDirectory, Section::IdTable, hash))
     }
 
-    fn for_each_stream(&self, f: &mut dyn FnMut(StreamPart<'_>)) {
+    fn for_each_stream<'a>(&'a self, f: &mut dyn FnMut(StreamPart<'a>)) {
         (0..self.streams()).filter_map(|number| self.part_at(number)).for_each(f);
+    }
+
+    /// Out of the table of streams alone: opening asks this.
+    fn stream_counts(&self) -> (u32, u32) {
+        let (entries, _) = self.section(Section::Streams).as_chunks::<16>();
+        let streams = entries.get(..self.streams()).unwrap_or_default();
+        let first_here = |entry: &&[u8; 16]| Take(*entry).u64() == Some(1);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        (count(streams.len()), count(streams.iter().filter(first_here).count()))
     }
 
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry)) {

@@ -4,12 +4,15 @@
 //! Does not know: what is in the files.
 
 use crate::disk::{Access, Disk, DiskFile};
-use crate::format::{FileName, Purpose, SegmentHeader, name_of};
+use crate::format::{FileName, Purpose, SEGMENT_HEADER_BYTES, SegmentHeader, name_of};
 use crate::sync::Arc;
 use crate::types::{Error, Result};
 
 /// Zero-written space at the front of a new segment; later space is prepared in the background.
 const SEGMENT_START_BYTES: u64 = 256 << 10;
+
+/// Where that space ends.
+pub(super) const START_END: u64 = SEGMENT_HEADER_BYTES as u64 + SEGMENT_START_BYTES;
 
 pub(crate) fn failed(what: &str, name: &str) -> impl FnOnce(std::io::Error) -> Error {
     let text = format!("cannot {what} {name}");

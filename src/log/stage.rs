@@ -91,14 +91,14 @@ impl Stage {
         for bytes in records {
             self.buffer.extend_from_slice(bytes);
         }
-        let mut heads = Vec::new();
+        let mut sum = 0;
         let mut events: u32 = 0;
         let mut at = start + FRAME_HEADER_BYTES;
         while let Some(record) = self.buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
             events += u32::from(record.first() == Some(&RecordKind::Event.code()));
             let placed = place(record.get(..RECORD_HEAD_BYTES).unwrap_or_default());
             let (head, size) = patch_record(record, self.seed, placed);
-            heads.push(head);
+            sum = records_crc(sum, head);
             at += size;
         }
         let header = FrameHeader {
@@ -111,7 +111,7 @@ impl Stage {
             kind,
             part,
             flags: 0,
-            records_crc: records_crc(heads),
+            records_crc: sum,
             events,
             batch_frames,
             batch_events,
@@ -203,8 +203,7 @@ impl Stage {
     /// A staged event, by its offset in the file.
     pub(crate) fn event(&self, offset: u32) -> Option<EventRef<'_>> {
         let at = usize::try_from(u64::from(offset).checked_sub(self.base)?).ok()?;
-        let record = Record::decode(self.buffer.get(at..)?, self.seed)?;
-        decode_event(&record)
+        decode_event(&Record::laid_out(self.buffer.get(at..)?)?)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::ahead::{Runway, Spares};
+use super::ahead::{Pace, Runway, Spares};
 use super::files::failed;
 use super::head::HeadFile;
 use super::live::LiveFile;
@@ -78,6 +78,7 @@ pub(crate) struct Tail {
     spare_wanted: bool,
     file: Arc<dyn DiskFile>,
     runway: Arc<Runway>,
+    pace: Pace,
     stage: Stage,
     /// What is written and was not taken back.
     written: Cursor,
@@ -109,6 +110,7 @@ impl Tail {
         let seed = segment_seed(store, start.number);
         Ok(Self {
             runway: Arc::new(Runway::new(name, start.capacity, ready)),
+            pace: Pace::default(),
             stage: Stage::new(seed, start.epoch, start.durable, start.cursor),
             spares: Arc::new(spares),
             store,
@@ -154,8 +156,18 @@ impl Tail {
         self.live.idle_handle()
     }
 
-    pub(crate) fn runway(&self) -> Arc<Runway> {
-        self.runway.clone()
+    /// The space to be prepared next and up to where, when there is soon not enough ahead: first
+    /// what is left of this segment, then the next one, whose syncs are no part of this one's. Says
+    /// so once.
+    pub(crate) fn short_of_space(&self) -> Option<(Arc<Runway>, u64)> {
+        let horizon = self.pace.horizon()?;
+        let (soon, end) = (self.written.offset + horizon / 2, self.written.offset + horizon);
+        if self.runway.asks_for(soon) {
+            return Some((self.runway.clone(), end));
+        }
+        let beyond = |offset: u64| offset.saturating_sub(self.capacity);
+        let next = self.spares.runway(self.number + 1)?;
+        next.asks_for(beyond(soon)).then(|| (next, beyond(end)))
     }
 
     pub(crate) fn spares(&self) -> Arc<Spares> {
@@ -284,6 +296,7 @@ impl Tail {
         {
             return Err(self.take_back(Error::io("cannot write to the log", error)));
         }
+        self.pace.wrote(self.stage.buffer.len() as u64);
         self.written = self.stage.cursor;
         self.unsynced_since.get_or_insert_with(monotonic);
         Ok(())
@@ -370,7 +383,13 @@ impl Tail {
     fn open_next(&mut self, end: LogEnd) -> Result<()> {
         let name = name_of(FileName::Segment(self.number + 1));
         let file = self.disk.open(&name, Access::Write).map_err(failed("open", &name))?;
-        let ready = file.size().map_err(failed("read", &name))?;
+        let runway = match self.spares.runway(self.number + 1) {
+            Some(runway) => runway,
+            None => {
+                let ready = file.size().map_err(failed("read", &name))?;
+                Arc::new(Runway::new(name, self.capacity, ready))
+            }
+        };
         let predecessor = Predecessor {
             number: self.number,
             end: end.offset,
@@ -378,7 +397,7 @@ impl Tail {
             chain: end.chain,
         };
         self.file = file;
-        self.runway = Arc::new(Runway::new(name, self.capacity, ready));
+        self.runway = runway;
         self.number += 1;
         self.spare_wanted = false;
         self.sealed = false;
@@ -412,6 +431,7 @@ impl Tail {
         let cut = self.file.set_size(self.written.offset);
         cut.map_err(|e| CommitFailure::Fatal(Error::io("cannot give prepared space back", e)))?;
         self.sync()?;
+        self.spares.give_back(self.number + 1);
         self.mark_live().map_err(CommitFailure::Fatal)?;
         self.sync_live().map_err(CommitFailure::Fatal)
     }

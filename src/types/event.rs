@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::error::Result;
 #[cfg(feature = "json")]
 use super::error::{Error, ErrorKind};
+use super::fresh::fresh_id;
 
 /// What an event's data is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,7 +81,7 @@ impl IntoEvent for NewEvent {
 impl NewEvent {
     fn with_data(event_type: impl Into<String>, content: ContentType, data: Vec<u8>) -> Self {
         Self {
-            id: Uuid::now_v7(),
+            id: fresh_id(),
             event_type: event_type.into(),
             content_type: content,
             data,

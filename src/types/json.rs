@@ -21,6 +21,10 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<(), usize> {
 /// The string value of `key` in the object `bytes`, when it is written without escapes. Of repeated
 /// keys the last counts, as in most decoders.
 pub(crate) fn top_level_string<'a>(bytes: &'a [u8], key: &str) -> Option<&'a str> {
+    // Names are compared as they are written: most metadata has nothing that begins like this one.
+    if !bytes.contains(key.as_bytes().first()?) {
+        return None;
+    }
     let mut found = None;
     let mut scanner = Scanner { bytes, at: 0 };
     scanner.value(|name, start, end| {

@@ -5,6 +5,7 @@ mod codec;
 mod error;
 mod event;
 mod expect;
+mod fresh;
 pub(crate) mod json;
 mod limits;
 mod position;
@@ -32,4 +33,4 @@ pub(crate) use limits::{
     TAGS_MAX,
 };
 pub(crate) use recorded::BodyLayout;
-pub(crate) use stream::category;
+pub(crate) use stream::{category, has_control};

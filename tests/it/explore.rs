@@ -218,6 +218,16 @@ fn crash_states() {
     }
 }
 
+/// A torn write that damages its whole sector takes with it what a keyed file had synced there, as
+/// `docs/DURABILITY.md` says. Programs on such a disk save nothing; but what followed a crash did.
+#[test]
+fn nothing_is_saved_beside_events_where_torn_writes_damage_whole_sectors() {
+    let all = "1".repeat(64);
+    let crashes =
+        format!("crash=20:30:exact-{all} crash=35:0:exact-1 crash=36:96:cut-123798071317168");
+    assert_eq!(repeat(&format!("seed=2481 steps= {crashes}")), Ok(()));
+}
+
 /// The explorer once held a store that was opened after a crash to the fail-stop of the store
 /// before it: its record still said that the run had ended over an append.
 #[test]

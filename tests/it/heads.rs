@@ -106,6 +106,7 @@ fn heads_same(store: &Store, before: &Answers, what: &str) {
         let head = store.head(&**name).unwrap().unwrap();
         assert_eq!((head.version.get(), head.last_position.get()), (*version, *position), "{what}");
     }
+    assert_eq!(store.stats().streams, before.streams.len() as u64, "{what}");
     let saved = store.checkpoints().unwrap().into_iter();
     let saved: Vec<_> = saved.map(|known| (known.name, known.position.get())).collect();
     assert_eq!(Ok(saved), before.checkpoints, "{what}");

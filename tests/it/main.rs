@@ -35,6 +35,7 @@ mod reads;
 mod recovery;
 mod rig;
 mod snapshots;
+mod space;
 mod stress;
 mod subscriptions;
 mod support;

@@ -70,3 +70,42 @@ fn of_several_events_with_an_id_the_newest_is_found() {
         assert_eq!(store.event(event.event_id()).unwrap().unwrap().stream(), stream);
     }
 }
+
+/// A version is looked for where it should lie by its share of the stream, whichever segments the
+/// stream left out: a long pause, a burst, one event in each, the first or the last alone.
+#[test]
+fn one_event_is_found_whatever_segments_its_stream_left_out() {
+    let disk = Arc::new(factlog::disk::SimDisk::new(5));
+    let store = crate::rig::open(&disk).unwrap();
+    let mut written = Vec::new();
+    for n in 0..900_u64 {
+        let stream = match n % 10 {
+            0 => "Each-1",
+            1 if n < 40 => "First-1",
+            2 if n > 360 => "Last-1",
+            3 if !(100..300).contains(&n) => "Paused-1",
+            4..=8 if n > 200 && n < 260 => "Burst-1",
+            _ => "Other-1",
+        };
+        let event = NewEvent::binary("Ticked", vec![0; 400]);
+        let appended = store.append(stream, Expect::Any, [event]).unwrap();
+        written.push((stream, appended.streams[0].last, appended.last));
+    }
+    assert!(store.stats().segments > 40, "{}", store.stats().segments);
+    let check = |store: &Store| {
+        assert_eq!(store.stats().streams, 6);
+        for (stream, version, position) in &written {
+            let found = store.stream_event(*stream, *version).unwrap();
+            assert_eq!(found.map(|event| event.position()), Some(*position), "{stream} {version}");
+            let head = store.head(*stream).unwrap().unwrap().version;
+            for none in [Version::NONE, head.next(), Version::new(u64::MAX - 1)] {
+                assert_eq!(store.stream_event(*stream, none).unwrap(), None, "{stream} {none}");
+            }
+        }
+        assert_eq!(store.stream_event("Nobody-1", Version::new(1)).unwrap(), None);
+    };
+    check(&store);
+    store.close().unwrap();
+    check(&crate::rig::open(&disk).unwrap());
+    check(&crate::rig::read_only(&disk).unwrap());
+}

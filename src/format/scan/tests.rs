@@ -73,7 +73,7 @@ impl Built {
             kind,
             part: if batch { ALONE } else { BatchPart::default() },
             flags: 0,
-            records_crc: records_crc(heads),
+            records_crc: heads.into_iter().fold(0, records_crc),
             events,
             batch_frames: u32::from(batch),
             batch_events: if batch { events } else { 0 },

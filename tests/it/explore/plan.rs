@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use factlog::disk::{Access, Disk, Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{Durability, Options};
 
-use super::program::{Op, Record, program, script};
+use super::program::{Op, Record, continuation, program, script};
 use crate::rig::{CHANGING_CALLS, Random, open, options};
 
 /// A program and everything it meets.
@@ -17,6 +17,8 @@ pub struct Plan {
     pub how: Options,
     pub weak: bool,
     fault: Option<Fault>,
+    /// A torn write may damage what was synced in the same sector: keyed files are left out.
+    shared_sectors: bool,
     /// Every crash state of every operation, as far as they can be counted.
     pub thorough: bool,
 }
@@ -74,6 +76,7 @@ impl Plan {
                 how: options(),
                 weak: false,
                 fault: None,
+                shared_sectors: false,
                 thorough: true,
             };
         }
@@ -82,13 +85,14 @@ impl Plan {
         let mut ops = program(&mut random, length);
         let mut how = options();
         let disk = if random.below(8) == 0 { SimDisk::new(seed) } else { empty_store() };
-        let (mut weak, mut fault) = (false, None);
+        let (mut weak, mut fault, mut shared_sectors) = (false, None, false);
         match random.below(16) {
             0 => {
                 weak = true;
                 how = how.durability(Durability::Os);
             }
             1 => {
+                shared_sectors = true;
                 disk.set_shared_sector_damage(true);
                 how = how.align_commit(true).segment_bytes(32 << 10);
                 ops.retain(|op| !op.is_keyed());
@@ -103,7 +107,7 @@ impl Plan {
             _ => {}
         }
         let thorough = random.below(8) == 0;
-        Self { seed, ops, disk, how, weak, fault, thorough }
+        Self { seed, ops, disk, how, weak, fault, shared_sectors, thorough }
     }
 
     /// The n-th write finds the disk full after some of its bytes.
@@ -129,6 +133,7 @@ impl Plan {
             how: options(),
             weak: false,
             fault: Some(Fault::once(call, nth, kind)),
+            shared_sectors: false,
             thorough: false,
         }
     }
@@ -140,6 +145,15 @@ impl Plan {
             disk.inject(fault);
         }
         (disk, Record { weak: self.weak, ..Record::default() })
+    }
+
+    /// What is done after so many crashes: it depends on nothing else, so that a case can be repeated.
+    pub fn continuation(&self, crashes: usize) -> Vec<Op> {
+        let crashes = crashes as u64;
+        let mut random = Random::new(self.seed.wrapping_mul(31).wrapping_add(crashes));
+        let mut ops = continuation(crashes, &mut random);
+        ops.retain(|op| !(self.shared_sectors && op.is_keyed()));
+        ops
     }
 
     /// How many of its states are opened at most: many short programs find what is refused.

@@ -8,7 +8,7 @@ use factlog::{ErrorKind, Store};
 use super::case::{Case, Crash, Finding, Left};
 use super::contract::{self, Broken, Check};
 use super::plan::Plan;
-use super::program::{self, Op, Record, Run, continuation};
+use super::program::{self, Op, Record, Run};
 use super::{Counts, Shared};
 use crate::rig::Random;
 
@@ -216,18 +216,12 @@ impl<'a> Walk<'a> {
         check(self.plan, &state, (record, power), whole)?;
         if let Some(disk) = again {
             let from = From { disk, record: record.after(power), settled: power };
-            let ops = continuation(depth as u64, &mut continuing(self.plan, depth));
+            let ops = self.plan.continuation(depth);
             self.phase(&from, &ops)?;
         }
         self.crashes.pop();
         Ok(())
     }
-}
-
-/// What is done after a crash depends on the program and on how many came before, so that a case
-/// can be repeated.
-fn continuing(plan: &Plan, depth: usize) -> Random {
-    Random::new(plan.seed.wrapping_mul(31).wrapping_add(depth as u64))
 }
 
 /// Runs a program with its history kept.
@@ -290,7 +284,7 @@ pub fn again(plan: &Plan, case: &Case) -> Check {
         check(plan, &state.copy(), (&record, power), false)?;
         check(plan, &state.copy(), (&record, power), true)?;
         from = From { disk: state, record: record.after(power), settled: power };
-        ops = continuation(depth as u64 + 1, &mut continuing(plan, depth + 1));
+        ops = plan.continuation(depth + 1);
     }
     perform(plan, &from, &ops).map(drop)
 }
