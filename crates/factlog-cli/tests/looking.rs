@@ -35,7 +35,7 @@ fn an_event_is_found_by_position_by_id_and_by_version() {
     let third = home.values(&["read", "$all", "--from", "3", "-n", "1"]).remove(0);
     let id = third["id"].as_str().unwrap();
     for name in ["3", id, "A-1@2"] {
-        assert_eq!(home.values(&["get", name]), [third.clone()], "{name}");
+        assert_eq!(home.values(&["get", name]), std::slice::from_ref(&third), "{name}");
     }
     let raw = home.on(&["get", "3", "-o", "raw"], "");
     assert_eq!(raw.out, "{\"n\":3}\n");

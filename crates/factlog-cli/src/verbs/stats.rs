@@ -244,7 +244,7 @@ fn print(out: &mut Out, answer: &Answer<'_>, exact: bool) -> Result<(), Failure>
         out.line(format!("recorded from {first} to {last}"))?;
     }
     if let Some(rate) = answer.events_per_day {
-        out.line(format!("{} a day", grouped(rate.round() as u64)))?;
+        out.line(format!("{rate:.1} events a day"))?;
     }
     let lists = [("stream", &answer.streams), ("type", &answer.types)];
     for (what, list) in lists {
