@@ -1,5 +1,5 @@
-//! Space ahead of the writer: the next segment is made ready while this one is written, and what was
-//! not used is given back.
+//! Space ahead of the writer: the next segment is made ready while this one is written, and what
+//! was not used is given back.
 
 use std::path::Path;
 use std::time::Duration;
