@@ -73,7 +73,7 @@ impl<'a> BatchBuilder<'a> {
             let at = builder.stream(&name, expect)?;
             let mut events = events.into_iter();
             if let Some(first) = events.next() {
-                builder.event(&name, at, &first)?;
+                builder.event(&name, at, &first.into_event()?)?;
                 builder.make_room(events.size_hint().0);
             }
             for event in events {
