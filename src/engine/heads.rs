@@ -73,9 +73,12 @@ impl Heads {
     fn take_in(&mut self, segment: &Arc<Segment>) -> u64 {
         let sealed = matches!(segment.index, SegmentIndex::Sidecar(_));
         if self.layers.len() == LAYERS_MAX {
+            // Their streams are counted already.
+            let len = self.len;
             for layer in std::mem::take(&mut self.layers) {
                 self.take_all(&layer);
             }
+            self.len = len;
         }
         // What is in memory is newer than any layer.
         if !sealed || self.table.len() > 0 {
