@@ -99,8 +99,8 @@ fn look(dir: &Path, plan: Plan, record: &Record) -> Outcome<usize> {
     Ok(events.len())
 }
 
-/// Of several batches in flight a full disk may refuse one and have room for a smaller one after it.
-/// When the process is killed before it has said so, the later one alone tells.
+/// Of several batches in flight a full disk may refuse one and have room for a smaller one after
+/// it. When the process is killed before it has said so, the later one alone tells.
 fn forget_refused(record: &mut Record, plan: Plan, events: &[RecordedEvent]) {
     if !record.disk_was_full {
         return;

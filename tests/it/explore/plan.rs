@@ -147,7 +147,8 @@ impl Plan {
         (disk, Record { weak: self.weak, ..Record::default() })
     }
 
-    /// What is done after so many crashes: it depends on nothing else, so that a case can be repeated.
+    /// What is done after so many crashes: it depends on nothing else, so that a case can be
+    /// repeated.
     pub fn continuation(&self, crashes: usize) -> Vec<Op> {
         let crashes = crashes as u64;
         let mut random = Random::new(self.seed.wrapping_mul(31).wrapping_add(crashes));

@@ -20,9 +20,10 @@ use crate::view::plain;
 const STATS: &str = "\
 Reads every event once. Bytes are those of data and metadata; what files take besides, `factlog
 info` tells. The rate is over the time from the first event to the last.
-With --json the answer is one object: {\"events\", \"bytes\", \"first_recorded_at\", \"last_recorded_at\",
-\"events_per_day\", \"largest\", \"streams\": {\"count\", \"top\": [..]}, \"categories\": .., \"types\": ..}; an entry of
-`top` is {\"name\", \"events\", \"bytes\", \"first_position\", \"last_position\"}.
+With --json the answer is one object: {\"events\", \"bytes\", \"first_recorded_at\",
+\"last_recorded_at\", \"events_per_day\", \"largest\", \"streams\": {\"count\", \"top\": [..]},
+\"categories\": .., \"types\": ..}; an entry of `top` is {\"name\", \"events\", \"bytes\",
+\"first_position\", \"last_position\"}.
 
 Examples:
   factlog stats --dir shop

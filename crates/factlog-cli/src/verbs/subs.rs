@@ -15,9 +15,9 @@ use crate::times::rfc3339;
 use crate::view::plain;
 
 const EXAMPLES: &str = "\
-With --json every checkpoint is one line: {\"name\", \"position\", \"lag\", \"oldest_unread\", \"saved_at\"}. The
-lag counts the events of the whole log that came after; oldest_unread is when the first of them was
-recorded. saved_at is null when an append carried the checkpoint.
+With --json every checkpoint is one line: {\"name\", \"position\", \"lag\", \"oldest_unread\",
+\"saved_at\"}. The lag counts the events of the whole log that came after; oldest_unread is when the
+first of them was recorded. saved_at is null when an append carried the checkpoint.
 
 Examples:
   factlog subs ls --dir shop
