@@ -45,6 +45,7 @@ pub(super) struct Handle {
 
 impl Handle {
     fn close(&self) -> Result<()> {
+        self.engine.refuse_in_fork()?; // there is no thread to wait for
         let outcome = self.engine.close();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             thread.thread().unpark();
@@ -491,3 +492,6 @@ impl Store {
         verify_log(&*self.engine().disk, &mut |_, _| ())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -254,7 +254,12 @@ pub(super) fn read_heads(
     disk: &dyn Disk,
     is_end: impl FnOnce(&Binding) -> bool,
 ) -> Result<HeadsFile<Mapped>, String> {
-    let file = match disk.open(&name_of(FileName::Heads), Access::Read) {
+    HeadsFile::open(map_file(disk, &name_of(FileName::Heads))?, is_end)
+}
+
+/// The bytes of an index file.
+pub(super) fn map_file(disk: &dyn Disk, name: &str) -> Result<Mapped, String> {
+    let file = match disk.open(name, Access::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err("it is missing".into());
@@ -263,7 +268,7 @@ pub(super) fn read_heads(
     };
     let unread = |error| format!("it cannot be read: {error}");
     let size = file.size().map_err(unread)?;
-    HeadsFile::open(file.map(size).map_err(unread)?, is_end)
+    file.map(size).map_err(unread)
 }
 
 pub(super) fn write_heads(

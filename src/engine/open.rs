@@ -141,6 +141,7 @@ pub(super) fn engine_of(
         closing: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         poison: Mutex::new(None),
+        owner: std::process::id(),
         lock: Mutex::new(None),
         checkpoints: Mutex::new(None),
         snapshots: Mutex::new(None),

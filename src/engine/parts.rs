@@ -5,8 +5,9 @@
 //! sidecar, a part can be deleted at any time; when its segment has a sidecar, it is.
 
 use super::fold::{FoldLimit, fold_segment};
+use super::heads::map_file;
 use super::segment::{Segment, SegmentIndex};
-use super::sidecars::{Opening, binding_between, map_file};
+use super::sidecars::{Opening, binding_between};
 use crate::disk::{Access, Disk, Mapped};
 use crate::format::{FileName, Head, Purpose, name_of};
 use crate::index::{SegmentLookup, Sidecar, encode};

@@ -61,6 +61,8 @@ pub(crate) struct Engine {
     pub closing: AtomicBool,
     pub closed: AtomicBool,
     pub poison: Mutex<Option<Error>>,
+    /// The process that opened the store.
+    pub(crate) owner: u32,
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub checkpoints: Mutex<Option<KeyedFile>>,
     pub snapshots: Mutex<Option<KeyedFile>>,
@@ -106,8 +108,20 @@ impl Engine {
     }
 
     /// # Errors
-    /// `Closed`, `Poisoned`, or `Invalid` in a store opened read-only.
+    /// `Locked` in a child that the process which opened the store has forked: it shares the lock
+    /// and the files, has none of the threads, and whatever it wrote the parent would write over.
+    pub(crate) fn refuse_in_fork(&self) -> Result<()> {
+        if self.owner == std::process::id() {
+            return Ok(());
+        }
+        let text = format!("process {} has opened the store, and this is a fork of it", self.owner);
+        Err(Error::new(ErrorKind::Locked, text))
+    }
+
+    /// # Errors
+    /// `Closed`, `Poisoned`, `Locked` in a forked child, or `Invalid` in a store opened read-only.
     pub(crate) fn refuse_writing(&self) -> Result<()> {
+        self.refuse_in_fork()?;
         self.refuse_closed()?;
         if self.read_only {
             return Err(Error::invalid("the store was opened read-only"));

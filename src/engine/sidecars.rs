@@ -6,6 +6,7 @@
 use uuid::Uuid;
 
 use super::fold::{FoldLimit, fold_segment};
+use super::heads::map_file;
 use super::segment::{Segment, SegmentIndex, UncheckedSidecar};
 use crate::disk::{Access, Disk, Mapped};
 use crate::format::{FileName, Purpose, name_of};
@@ -228,20 +229,6 @@ impl Opening<'_> {
         let index = SegmentIndex::Memory(RwLock::new(folded.index));
         Ok(segment_of(info, bytes, index, limit.offset))
     }
-}
-
-/// The bytes of an index file.
-pub(super) fn map_file(disk: &dyn Disk, name: &str) -> Result<Mapped, String> {
-    let file = match disk.open(name, Access::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err("it is missing".into());
-        }
-        Err(error) => return Err(format!("it cannot be opened: {error}")),
-    };
-    let unread = |error| format!("it cannot be read: {error}");
-    let size = file.size().map_err(unread)?;
-    file.map(size).map_err(unread)
 }
 
 fn bytes_of(disk: &dyn Disk, name: &str, length: u64, map: bool) -> Result<SegmentBytes> {
