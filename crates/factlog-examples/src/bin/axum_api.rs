@@ -114,8 +114,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let store = Store::open(dir.path())?;
     let totals = Totals::default();
     // The totals are in memory, and so is how far they are: both begin anew with the process.
-    let mut projection =
-        store.projection::<Bank>("turnover").after(Position::START).start()?;
+    let mut projection = store.projection::<Bank>("turnover").after(Position::START).start()?;
     let control = projection.control();
     let app = App { store, turnover: totals.clone(), projection: control.clone() };
 
