@@ -123,7 +123,7 @@ impl Opening<'_> {
             }
         };
         on_threads(threads, work);
-        let mut done = done.into_inner();
+        let mut done = std::mem::take(&mut *done.lock());
         done.sort_by_key(|(at, _)| *at);
         let mut segments = Vec::with_capacity(done.len());
         for (_, opened) in done {
