@@ -3,9 +3,12 @@
 mod append;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
+mod heads;
+mod hiding;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
+mod lifecycle;
 mod options;
 mod read;
 mod saved;
@@ -15,6 +18,7 @@ mod store;
 mod stream;
 mod subscribe;
 mod verify;
+mod walk;
 
 #[cfg(feature = "model")]
 pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, caught, inside};
