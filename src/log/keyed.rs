@@ -105,8 +105,11 @@ impl KeyedFile {
     }
 
     /// Makes durable what was found: a writer that was killed may have left entries that only the
-    /// page cache holds, and what has been answered must not go back in a power cut.
-    pub(crate) fn settle(&mut self) -> Result<()> {
+    /// page cache holds, and what has been answered must not go back in a power cut. After a crash
+    /// even a sync is no proof: the pages of one that failed may be in the cache and count as
+    /// written. So checkpoints are then copied into a new file; snapshots may be large, and may be
+    /// lost.
+    pub(crate) fn settle(&mut self, crashed: bool) -> Result<()> {
         let file = match self.disk.open(&self.name, Access::Write) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(failed("open", &self.name))?,
@@ -117,6 +120,10 @@ impl KeyedFile {
         // Also an empty file: a cut that is not durable brings entries back.
         file.sync().map_err(failed("sync", &self.name))?;
         self.file = Some(file);
+        let copied = crashed && self.purpose == Purpose::Checkpoints && self.end > 0;
+        if copied && self.damaged.is_none() && !planted!(SavedEntriesNotCopied) {
+            self.rewrite()?;
+        }
         Ok(())
     }
 
