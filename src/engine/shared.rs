@@ -218,8 +218,8 @@ impl Engine {
         outcome
     }
 
-    /// After a crash, before a clean close could hide that there was one. Damage, and a disk without
-    /// room, are told when a checkpoint is asked for.
+    /// After a crash, before a clean close could hide that there was one. Damage, and a disk
+    /// without room, are told when a checkpoint is asked for.
     pub(super) fn settle_checkpoints(&self) -> Result<()> {
         match self.with_checkpoints(|_| Ok(())) {
             Err(error) if !matches!(error.kind(), ErrorKind::Damaged | ErrorKind::DiskFull) => {
