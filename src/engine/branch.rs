@@ -206,7 +206,7 @@ impl Engine {
         entries: &[Option<Checkpoint>],
         prefix: &Prefix,
     ) -> Result<Option<Checkpoint>> {
-        let carried = self.catalog.read().checkpoints.contains_key(name);
+        let carried = self.catalog.read().carried.checkpoints.contains_key(name);
         if carried {
             // Batches move it together with what they append, so that only what was saved by then
             // fits what is there; after that, the one carried last in the prefix counts.

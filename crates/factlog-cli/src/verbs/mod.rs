@@ -14,6 +14,7 @@ pub mod read;
 pub mod restore;
 pub mod shell;
 pub mod stats;
+pub mod stream;
 pub mod streams;
 pub mod subs;
 pub mod tail;
