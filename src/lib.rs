@@ -244,8 +244,9 @@ pub mod fuzzing;
 #[cfg(feature = "stream")]
 pub use api::DeliveryStream;
 pub use api::{
-    BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Events, Options, Read, Source, Start,
-    Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, verify,
+    BackupOptions, BackupReport, BatchBuilder, BranchOptions, BranchReport, CategoryInfo,
+    CheckpointInfo, Delivery, Events, Options, Read, RestoreTo, Source, Start, Stats, Store,
+    StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, restore, restore_on, verify,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "model")]
