@@ -267,8 +267,9 @@ pub use model::{
 };
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
-    IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent,
-    Recovery, Result, SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Version,
+    IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, ReclaimReport,
+    Reclaimed, RecordedEvent, Recovery, Result, RewrittenSegment, SetAside, SidecarRebuilt,
+    StreamKey, StreamName, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

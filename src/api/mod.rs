@@ -8,6 +8,7 @@ mod identity;
 mod info;
 mod options;
 mod read;
+mod reclaim;
 mod saved;
 mod source;
 mod store;

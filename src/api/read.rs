@@ -285,7 +285,9 @@ impl Wants {
             Wanted::Category(name) => category(event.stream()) == Some(name),
             Wanted::Query(query) => query.matches(event),
         };
-        matches && self.only.as_ref().is_none_or(|query| query.matches(event))
+        // The one place where it is decided whether what is left of a reclaimed event is served.
+        let whole = event.reclaimed().is_none();
+        whole && matches && self.only.as_ref().is_none_or(|query| query.matches(event))
     }
 }
 

@@ -12,11 +12,11 @@ use super::desk::{Change, Desk, Verdict};
 use super::keeper::Job;
 use super::queue::{Queued, Slot, Turn};
 use super::shared::Engine;
-use super::sidecars::begun;
+use super::sidecars::{begun, open_to_read};
 use super::staged::{Accepted, CheckpointWrite};
 use super::tell;
 use super::watch::wake_each;
-use crate::format::{CheckpointRecord, segment_seed};
+use crate::format::{CheckpointRecord, FileName, name_of, segment_seed};
 use crate::index::CheckpointEntry;
 use crate::log::{BatchBytes, CommitFailure, LogEnd, Tail};
 use crate::sync::{Arc, Ordering};
@@ -434,7 +434,8 @@ pub(crate) fn begin_segment(engine: &Engine, tail: &Tail, end: LogEnd) -> Result
     let number = tail.segment();
     let first = Position::new(end.next_position);
     let seed = segment_seed(engine.store, number);
-    let segment = begun(&*engine.disk, number, seed, first, tail.written().offset)?;
+    let file = open_to_read(&*engine.disk, &name_of(FileName::Segment(number)))?;
+    let segment = begun(file, number, seed, first, tail.written().offset);
     let sealed = {
         let mut catalog = engine.catalog.write();
         let sealed = catalog.segments.last().cloned();

@@ -18,6 +18,7 @@ mod known;
 mod open;
 mod parts;
 mod queue;
+mod reclaim;
 mod saved;
 mod segment;
 mod shared;
@@ -30,7 +31,7 @@ pub use batch::{Appended, StreamAppended};
 pub(crate) use batch::{Batch, BatchEvent, BatchStream};
 #[cfg(feature = "model")]
 pub(crate) use batch::{Late, MakeBatch};
-pub(crate) use catalog::View;
+pub(crate) use catalog::{View, whole};
 pub(crate) use commit::{commit_inline, drive};
 pub(crate) use decide::check_shape;
 pub(crate) use find::{Candidates, Wanted, candidates};

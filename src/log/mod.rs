@@ -8,6 +8,7 @@ mod headless;
 mod keyed;
 mod live;
 mod recover;
+mod rewrite;
 mod scarred;
 mod stage;
 mod survey;
@@ -19,6 +20,7 @@ pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
 pub(crate) use keyed::KeyedFile;
 pub(crate) use live::read_live;
 pub(crate) use recover::{Recovered, recover};
+pub(crate) use rewrite::rewrite_segment;
 pub(crate) use stage::BatchBytes;
 pub(crate) use survey::{
     AFTER_OPENING, Claim, LogEnd, SegmentInfo, Survey, damage_error, find_segment, survey,

@@ -359,6 +359,7 @@ impl Recovering<'_> {
             id_scope: head_now.id_scope,
             capacity: self.settings.segment_bytes,
             created_at: self.now,
+            rewrite: 0,
         };
         file.write_at(&header.encode(), 0).map_err(failed("write", &temporary))?;
         let seed = segment_seed(head_now.store, number);

@@ -13,6 +13,7 @@ use super::error::{Error, ErrorKind, Result};
 use super::event::ContentType;
 use super::json;
 use super::position::{Position, Timestamp, Version};
+use super::reclaimed::Reclaimed;
 use super::stream::StreamName;
 
 /// Where the parts of a checked body lie. Made only by `format/body.rs`, which has checked that
@@ -22,6 +23,7 @@ pub(crate) struct BodyLayout {
     pub id: Uuid,
     pub schema_version: u16,
     pub json: bool,
+    pub reclaimed: Option<Reclaimed>,
     pub stream_end: u32,
     pub type_end: u32,
     pub tags_end: u32,
@@ -132,6 +134,18 @@ impl<'a> EventRef<'a> {
     #[must_use]
     pub fn schema_version(&self) -> u16 {
         self.layout.schema_version
+    }
+
+    /// Whether it has anything besides its names.
+    pub(crate) fn has_contents(&self) -> bool {
+        self.body.len() > self.layout.type_end as usize
+    }
+
+    /// Why its data was reclaimed; `None` when it was not. What is left of a reclaimed event has no
+    /// tags, subject, metadata and data.
+    #[must_use]
+    pub fn reclaimed(&self) -> Option<Reclaimed> {
+        self.layout.reclaimed
     }
 
     /// `$correlationId` of its metadata, when that is a plain string.
@@ -316,6 +330,12 @@ impl RecordedEvent {
     #[must_use]
     pub fn schema_version(&self) -> u16 {
         self.layout.schema_version
+    }
+
+    /// Why its data was reclaimed; `None` when it was not.
+    #[must_use]
+    pub fn reclaimed(&self) -> Option<Reclaimed> {
+        self.layout.reclaimed
     }
 
     /// `$correlationId` of its metadata, when that is a plain string.
