@@ -2,10 +2,12 @@
 //!
 //! Knows: what a handle shares with its clones. Does not know: who asks.
 
+use uuid::Uuid;
+
 use super::claims::{Claim, claim};
 use super::store::{Handle, Store};
 use crate::sync::{Arc, Weak};
-use crate::types::{Result, Timestamp};
+use crate::types::{Position, Result, Timestamp};
 
 /// An open store, told apart from every other, also from a later one of the same directory. It does
 /// not keep the store open.
@@ -21,6 +23,11 @@ impl PartialEq for StoreIdentity {
 impl Store {
     pub(crate) fn identity(&self) -> StoreIdentity {
         StoreIdentity(Arc::downgrade(&self.0))
+    }
+
+    /// Which event stands at a position, also when its data was reclaimed.
+    pub(crate) fn id_at(&self, position: Position) -> Result<Option<Uuid>> {
+        self.engine().view()?.with_event(position, |event| event.id())
     }
 
     /// What time the store's clock shows.

@@ -13,15 +13,16 @@ use std::sync::Arc;
 
 use factlog::disk::SimDisk;
 use factlog::{
-    ContentType, ErrorKind, Expect, NewEvent, Position, Query, RecordedEvent, Result, Store, Uuid,
-    Version,
+    ContentType, ErrorKind, EventRef, Expect, NewEvent, Position, Query, Reclaimed, RecordedEvent,
+    Result, Store, Uuid, Version,
 };
 use serde_json::{Value, json};
 
 use crate::rig::{data, event, options, read_only};
 
 const STORE: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0001);
-const NAMES: [&str; 7] = ["plain", "segments", "frames", "saved", "torn", "damaged", "recovered"];
+const NAMES: [&str; 8] =
+    ["plain", "segments", "frames", "saved", "torn", "damaged", "recovered", "rewritten"];
 
 fn crc(start: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(start);
@@ -69,7 +70,7 @@ fn made(name: &str) -> SimDisk {
     let disk = named();
     let store = open(&disk).unwrap();
     match name {
-        "segments" => {
+        "segments" | "rewritten" => {
             for number in 0..7 {
                 let stream = format!("Big-{}", number % 2);
                 let large = vec![number; 3_500];
@@ -77,6 +78,9 @@ fn made(name: &str) -> SimDisk {
                 store.append(stream, Expect::Any, [large.tag("large")]).unwrap();
             }
             assert!(store.stats().segments >= 3);
+            if name == "rewritten" {
+                reclaim(&store);
+            }
         }
         "frames" => {
             let large = |n: u8| {
@@ -114,6 +118,19 @@ fn made(name: &str) -> SimDisk {
         disk.flip_bit(&segment(1), 4096 + 144 + 200, 3);
     }
     disk
+}
+
+/// The first segment twice, for another reason each time; two more once.
+fn reclaim(store: &Store) {
+    let first = |event: &EventRef<'_>| event.position() == Position::new(1);
+    store.reclaim_where(|event| first(event).then_some(Reclaimed::Truncated)).unwrap();
+    let others = [(2, Reclaimed::BeyondKeepLast), (3, Reclaimed::Expired), (5, Reclaimed::Deleted)];
+    let report = store.reclaim_where(|event| {
+        let found = others.iter().find(|(position, _)| event.position().get() == *position);
+        found.map(|(_, why)| *why)
+    });
+    let numbers: Vec<u32> = report.unwrap().rewritten.iter().map(|one| one.rewrite).collect();
+    assert_eq!(numbers, [2, 1, 1]);
 }
 
 /// One more batch, of whose bytes only a part got to the disk, and nothing that says more.
@@ -229,6 +246,16 @@ fn answers(store: &Store) -> Vec<Value> {
     }));
     for event in store.read_all() {
         lines.push(event.as_ref().map_or_else(refused, line_of));
+    }
+    for position in 1..=store.last_position().get() {
+        if let Err(error) = store.event_at(Position::new(position))
+            && error.kind() == ErrorKind::Deleted
+        {
+            let id = error.event_id().map(|id| id.to_string());
+            let version = error.version().map(Version::get);
+            lines.push(json!({ "position": position, "stream": error.stream(), "id": id,
+                "version": version, "error": error.to_string() }));
+        }
     }
     let positions = |read: factlog::Read| {
         let read = read.into_iter().map(|event| event.map(|event| event.position().get()));
@@ -480,7 +507,7 @@ fn frames_and_records_of_a_newer_version_are_unsupported() {
         refuses(&changed(false, place, value), &format!("{what} {value}"));
     }
     for (place, value, what) in [
-        (64, 5, "record kind"),
+        (64, 9, "record kind"),
         (64, 127, "record kind"),
         (65, 1, "record flags"),
         (65, 0x80, "record flags"),
