@@ -135,10 +135,9 @@ impl Part {
         if until <= self.resumed.position {
             return Ok(());
         }
-        let (mut version, mut folded, mut outcome) = (self.resumed.version, 0, Ok(()));
+        let (mut folded, mut outcome) = (0, Ok(()));
         self.read(store).through(until).for_each(|event| {
             outcome = inside(|| fold.fold(&event));
-            version = event.version();
             folded += 1;
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
@@ -146,8 +145,9 @@ impl Part {
             }
         })?;
         outcome?;
-        if matches!(self.place, Place::Stream(_)) {
-            self.resumed.version = version;
+        if let Place::Stream(stream) = &self.place {
+            // The last of its events may be one whose data was reclaimed.
+            self.resumed.version = store.version_at(stream, until)?;
         }
         self.resumed.position = until;
         self.resumed.since_snapshot += folded;
