@@ -266,10 +266,10 @@ pub use model::{
     StoredType, Typed, TypedEvents, Upcast, tag,
 };
 pub use types::{
-    Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
-    IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, ReclaimReport,
-    Reclaimed, RecordedEvent, Recovery, Result, RewrittenSegment, SetAside, SidecarRebuilt,
-    StreamKey, StreamName, Tags, Timestamp, Version,
+    Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
+    HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query,
+    QueryItem, ReclaimReport, RecordedEvent, Recovery, Result, Retention, RewrittenSegment,
+    SetAside, SidecarRebuilt, StreamKey, StreamName, StreamState, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

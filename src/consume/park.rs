@@ -60,7 +60,7 @@ impl Parked {
         match event.and_then(|event| event.map(R::receive).transpose()) {
             Ok(item) => Ok(item.flatten()),
             Err(error) => match error.kind() {
-                // Reclaimed while it was kept aside, unlike the others for good.
+                // HiddenReason while it was kept aside, unlike the others for good.
                 ErrorKind::Decode | ErrorKind::Damaged | ErrorKind::Deleted => Ok(None),
                 _ => Err(error),
             },

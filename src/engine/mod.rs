@@ -15,6 +15,7 @@ mod inside;
 mod keeper;
 mod knowledge;
 mod known;
+mod lifecycle;
 mod open;
 mod parts;
 mod queue;

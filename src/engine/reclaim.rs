@@ -12,12 +12,12 @@ use crate::format::{FileName, Head, name_of};
 use crate::log::{CommitFailure, LogEnd, SegmentInfo, Tail, find_segment, rewrite_segment};
 use crate::sync::Arc;
 use crate::types::{
-    Damage, Error, ErrorKind, EventRef, OpenReport, ReclaimReport, Reclaimed, Result,
+    Damage, Error, ErrorKind, EventRef, HiddenReason, OpenReport, ReclaimReport, Result,
     RewrittenSegment,
 };
 
 /// Says of an event why its data is to be taken away; `None`: it is kept.
-pub(crate) type Verdict<'a> = &'a mut dyn FnMut(&EventRef<'_>) -> Option<Reclaimed>;
+pub(crate) type Verdict<'a> = &'a mut dyn FnMut(&EventRef<'_>) -> Option<HiddenReason>;
 
 impl Engine {
     /// Rewrites every sealed segment that holds data of events for which there is a verdict. Never
@@ -58,8 +58,6 @@ impl Engine {
         verdict: Verdict<'_>,
         report: &mut ReclaimReport,
     ) -> Result<()> {
-        let _one_at_a_time = self.sealing.lock();
-        self.refuse_writing()?;
         let Some(segment) = self.segment_at_rest(number) else {
             report.left += 1;
             return Ok(());
@@ -68,6 +66,18 @@ impl Engine {
         let before = self.allocated(&segment.name);
         report.allocated_before += before;
         let (verdicts, events) = verdicts_on(&segment, verdict)?;
+        if events > 0 {
+            // In the weaker modes a power cut may take back what the verdicts rest on: not now.
+            self.sync_now();
+        }
+        let _one_at_a_time = self.sealing.lock();
+        self.refuse_writing()?;
+        if !self.segment_at_rest(number).is_some_and(|now| Arc::ptr_eq(&now, &segment)) {
+            // Somebody else has rewritten it.
+            report.left += 1;
+            report.allocated_after += self.allocated(&segment.name);
+            return Ok(());
+        }
         let place = self.place_of(head, number)?;
         let (Some((info, end)), true) = (place, events > 0) else {
             report.allocated_after += before;
@@ -138,7 +148,10 @@ fn damage_of(error: &Error, segment: u64) -> Damage {
 
 /// What becomes of each event in a segment, by its place in it, and of how many the data goes. An
 /// event that has nothing but its names stays as it is.
-fn verdicts_on(segment: &Segment, verdict: Verdict<'_>) -> Result<(Vec<Option<Reclaimed>>, u64)> {
+fn verdicts_on(
+    segment: &Segment,
+    verdict: Verdict<'_>,
+) -> Result<(Vec<Option<HiddenReason>>, u64)> {
     let mut reader = EventReader::in_order();
     let (mut verdicts, mut events) = (Vec::new(), 0);
     for ordinal in 0..segment.events() {

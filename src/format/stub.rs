@@ -20,7 +20,7 @@
 
 use super::bytes::{Put, Take};
 use super::record::{Record, RecordKind, patch_record, push_record};
-use crate::types::{BodyLayout, ContentType, EventRef, Reclaimed, STREAM_NAME_MAX};
+use crate::types::{BodyLayout, ContentType, EventRef, HiddenReason, STREAM_NAME_MAX};
 
 const FIXED_BYTES: u32 = 28;
 const HEAD_CRC_AT: usize = 24;
@@ -38,7 +38,7 @@ pub(crate) fn head_in_frame(record: &Record<'_>) -> Option<u32> {
 pub(crate) fn push_stub(
     out: &mut Vec<u8>,
     (record, event): (&Record<'_>, &EventRef<'_>),
-    why: Reclaimed,
+    why: HiddenReason,
     seed: u32,
 ) {
     let (stream, event_type) = (event.stream().as_bytes(), event.event_type().as_bytes());
@@ -72,7 +72,7 @@ pub(super) fn layout_of_stub(body: &[u8]) -> Option<BodyLayout> {
     };
     let type_length = u32::from(take.u8()?);
     let stream_length = u32::from(take.u16()?);
-    let reclaimed = Reclaimed::of(take.u8()?)?;
+    let reclaimed = HiddenReason::of(take.u8()?)?;
     take.zeros(1)?;
     if type_length == 0 || stream_length == 0 || stream_length as usize > STREAM_NAME_MAX {
         return None;
@@ -114,7 +114,7 @@ mod tests {
         patch_record(&mut whole, 1, PLACE);
         let record = Record::decode(&whole, 1).unwrap();
         let event = decode_event(&record).unwrap();
-        push_stub(&mut stub, (&record, &event), Reclaimed::Expired, 1);
+        push_stub(&mut stub, (&record, &event), HiddenReason::Expired, 1);
         (whole, stub)
     }
 
@@ -128,7 +128,7 @@ mod tests {
         let (whole, stub) = both(&event());
         let record = Record::decode(&stub, 1).unwrap();
         let left = decode_event(&record).unwrap();
-        assert_eq!(left.reclaimed(), Some(Reclaimed::Expired));
+        assert_eq!(left.reclaimed(), Some(HiddenReason::Expired));
         assert_eq!((left.id(), left.schema_version()), (event().id(left.id()).id, 3));
         assert_eq!((left.stream(), left.event_type()), ("Größe-42", "Plätze"));
         let head = record.head;

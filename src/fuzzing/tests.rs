@@ -9,7 +9,7 @@ use super::segment::{BASE, STORE};
 use super::*;
 use crate::disk::SimDisk;
 use crate::format::{Put, Record, RecordKind, patch_record, push_record, push_stub, segment_seed};
-use crate::types::{EventRef, Reclaimed, RecordedEvent};
+use crate::types::{EventRef, HiddenReason, RecordedEvent};
 
 fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
@@ -158,7 +158,7 @@ fn reclaimed(disk: &SimDisk, event: &RecordedEvent) -> (Vec<u8>, Vec<u8>) {
     let disk = disk.copy();
     let store = directory::open(&disk, false).unwrap();
     let even = |event: &EventRef<'_>| event.position().get().is_multiple_of(2);
-    store.reclaim_where(|event| even(event).then_some(Reclaimed::Expired)).unwrap();
+    store.reclaim_where(|event| even(event).then_some(HiddenReason::Expired)).unwrap();
     let mut segment = disk.read_file("00000000000000000001.seg").unwrap().split_off(4096);
     segment.truncate(4096);
     frames(&mut segment, BASE, segment_seed(STORE, 1), Depth::ALL);
@@ -168,7 +168,7 @@ fn reclaimed(disk: &SimDisk, event: &RecordedEvent) -> (Vec<u8>, Vec<u8>) {
     patch_record(&mut record, 1, (4, 1, 1));
     let mut stub = Vec::new();
     let whole = Record::decode(&record, 1).unwrap();
-    push_stub(&mut stub, (&whole, &event), Reclaimed::Truncated, 1);
+    push_stub(&mut stub, (&whole, &event), HiddenReason::Truncated, 1);
     (Record::decode(&stub, 1).unwrap().body.to_vec(), segment)
 }
 

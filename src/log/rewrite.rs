@@ -14,7 +14,7 @@ use crate::format::{
 };
 use crate::segment::FileSource;
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Reclaimed, Result};
+use crate::types::{Error, ErrorKind, HiddenReason, Result};
 
 /// Frames are written in pieces of about this size.
 const PIECE_BYTES: usize = 4 << 20;
@@ -40,7 +40,7 @@ pub(crate) fn rewrite_segment(
     disk: &dyn Disk,
     info: &SegmentInfo,
     end: LogEnd,
-    verdicts: &[Option<Reclaimed>],
+    verdicts: &[Option<HiddenReason>],
 ) -> Result<Rewritten, CommitFailure> {
     let temporary = name_of(FileName::Temporary(Purpose::Rewrite));
     let made = make(disk, &temporary, info, end, verdicts).and_then(|done| {
@@ -63,7 +63,7 @@ fn make(
     temporary: &str,
     info: &SegmentInfo,
     end: LogEnd,
-    verdicts: &[Option<Reclaimed>],
+    verdicts: &[Option<HiddenReason>],
 ) -> Result<Rewritten> {
     let name = info.name();
     let rewrite = info.header.rewrite.checked_add(1).filter(|next| *next < REWRITE_NOT_KNOWN);
@@ -146,7 +146,7 @@ struct Copy<'a> {
     into: Arc<dyn DiskFile>,
     seed: u32,
     first_position: u64,
-    verdicts: &'a [Option<Reclaimed>],
+    verdicts: &'a [Option<HiddenReason>],
     /// Where in the file the buffer begins.
     base: u64,
     buffer: Vec<u8>,
@@ -185,7 +185,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn verdict(&self, position: u64) -> Option<Reclaimed> {
+    fn verdict(&self, position: u64) -> Option<HiddenReason> {
         let ordinal = usize::try_from(position.checked_sub(self.first_position)?).ok()?;
         self.verdicts.get(ordinal).copied().flatten()
     }

@@ -146,7 +146,7 @@ impl Part {
         })?;
         outcome?;
         if let Place::Stream(stream) = &self.place {
-            // The last of its events may be one whose data was reclaimed.
+            // The last of its events may be hidden, or one whose data was reclaimed.
             self.resumed.version = store.version_at(stream, until)?;
         }
         self.resumed.position = until;

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::error::{Error, ErrorKind, Result};
 use super::event::ContentType;
 use super::json;
+use super::lifecycle::HiddenReason;
 use super::position::{Position, Timestamp, Version};
-use super::reclaimed::Reclaimed;
 use super::stream::StreamName;
 
 /// Where the parts of a checked body lie. Made only by `format/body.rs`, which has checked that
@@ -23,7 +23,7 @@ pub(crate) struct BodyLayout {
     pub id: Uuid,
     pub schema_version: u16,
     pub json: bool,
-    pub reclaimed: Option<Reclaimed>,
+    pub reclaimed: Option<HiddenReason>,
     pub stream_end: u32,
     pub type_end: u32,
     pub tags_end: u32,
@@ -40,6 +40,7 @@ pub struct EventRef<'a> {
     pub(crate) recorded_at: Timestamp,
     pub(crate) layout: BodyLayout,
     pub(crate) body: &'a [u8],
+    pub(crate) hidden: Option<HiddenReason>,
 }
 
 fn text(bytes: &[u8], range: Range<u32>) -> &str {
@@ -51,6 +52,13 @@ fn part(bytes: &[u8], range: Range<u32>) -> &[u8] {
 }
 
 impl<'a> EventRef<'a> {
+    /// Why its stream's settings hide it, if they do; known only to reads that were asked to mark
+    /// such events, with [`Hidden::Mark`](crate::Hidden::Mark).
+    #[must_use]
+    pub fn hidden(&self) -> Option<HiddenReason> {
+        self.hidden
+    }
+
     /// Its number within the store.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -144,7 +152,7 @@ impl<'a> EventRef<'a> {
     /// Why its data was reclaimed; `None` when it was not. What is left of a reclaimed event has no
     /// tags, subject, metadata and data.
     #[must_use]
-    pub fn reclaimed(&self) -> Option<Reclaimed> {
+    pub fn reclaimed(&self) -> Option<HiddenReason> {
         self.layout.reclaimed
     }
 
@@ -185,6 +193,7 @@ impl<'a> EventRef<'a> {
             recorded_at: self.recorded_at,
             layout: self.layout,
             body: self.body.into(),
+            hidden: self.hidden,
         }
     }
 }
@@ -227,9 +236,17 @@ pub struct RecordedEvent {
     recorded_at: Timestamp,
     layout: BodyLayout,
     body: Box<[u8]>,
+    hidden: Option<HiddenReason>,
 }
 
 impl RecordedEvent {
+    /// Why its stream's settings hide it, if they do; known only to reads that were asked to mark
+    /// such events, with [`Hidden::Mark`](crate::Hidden::Mark).
+    #[must_use]
+    pub fn hidden(&self) -> Option<HiddenReason> {
+        self.hidden
+    }
+
     /// The same event, borrowed.
     #[must_use]
     pub fn as_ref(&self) -> EventRef<'_> {
@@ -239,6 +256,7 @@ impl RecordedEvent {
             recorded_at: self.recorded_at,
             layout: self.layout,
             body: &self.body,
+            hidden: self.hidden,
         }
     }
 
@@ -334,7 +352,7 @@ impl RecordedEvent {
 
     /// Why its data was reclaimed; `None` when it was not.
     #[must_use]
-    pub fn reclaimed(&self) -> Option<Reclaimed> {
+    pub fn reclaimed(&self) -> Option<HiddenReason> {
         self.layout.reclaimed
     }
 
