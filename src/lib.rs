@@ -269,8 +269,8 @@ pub use model::{
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
     HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query,
-    QueryItem, RecordedEvent, Recovery, Result, Retention, SetAside, SidecarRebuilt, StreamKey,
-    StreamName, StreamState, Tags, Timestamp, Version,
+    QueryItem, ReclaimReport, RecordedEvent, Recovery, Result, Retention, RewrittenSegment,
+    SetAside, SidecarRebuilt, StreamKey, StreamName, StreamState, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

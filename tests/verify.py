@@ -19,7 +19,8 @@ from zlib import crc32
 
 BLOCK = 4096
 KINDS = OPENING, BATCH, SEAL, CLOSED, MARK = 1, 2, 3, 4, 5
-RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, SETTINGS = 1, 2, 3, 4, 7
+RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, STUB, SETTINGS = 1, 2, 3, 4, 5, 7
+FILLER = 128
 LIMIT = 2**63 - 1
 LONGEST = 96 << 20
 
@@ -66,6 +67,7 @@ class Segment:
         self.number, self.name, self.data = number, name, data
         self.seed = crc32(u64(number), crc32(origin))
         self.opening = self.frame = self.end = None
+        self.rewrite = 0
         self.blank = zeros(data, BLOCK)
 
     def header(self, at):
@@ -93,6 +95,15 @@ class Segment:
             raise Bad("a record's body does not check")
         return Record(*values, at, stored[:length])
 
+    @staticmethod
+    def in_frame(record):
+        """What a record counts as in the records checksum: a stub as the event that stood there (section 7)."""
+        if record.kind != STUB:
+            return struct.pack("<I", record.head_sum)
+        if record.length < 28:
+            raise Bad("a stub is too short")
+        return record.body[24:28]
+
     def frame_at(self, at, header, end):
         """The frame whose header was found at `at` and belongs there, its records checked (section 6)."""
         if header.flags or header.part > 3 or (header.kind < 128 and header.kind not in KINDS):
@@ -105,14 +116,15 @@ class Segment:
             record = self.record(place, stop)
             if record.flags or (record.kind < 128 and record.kind not in RECORDS):
                 raise Unsupported("record kind %d, flags %#x" % (record.kind, record.flags))
-            if record.kind == EVENT:
+            if record.kind in (EVENT, STUB):
                 if record.position != header.position + events:
                     raise Bad("an event has the wrong position")
                 events += 1
             records.append(record)
-            heads = crc32(struct.pack("<I", record.head_sum), heads)
+            heads = crc32(self.in_frame(record), heads)
             place += 40 + record.length + -record.length % 8
-        if heads != header.records_sum or events != header.events:
+        emptied = header.kind == FILLER and header.length == 64
+        if heads != header.records_sum and not emptied or events != header.events:
             raise Bad("a frame's records are not those of its header")
         if header.kind != BATCH and (header.part or header.events or header.batch_frames or header.batch_events):
             raise Bad("a frame that is not of a batch has a part or counts")
@@ -149,7 +161,7 @@ class Store:
     def __init__(self, directory, listing=None):
         self.directory, self.listing = directory, listing
         self.damage, self.torn = [], None
-        self.events = self.frames = self.segment_count = 0
+        self.events = self.reclaimed = self.frames = self.segment_count = 0
         self.closed = self.tail_is_damaged = False
         self.certified = self.epoch = 0
         self.digest = hashlib.sha256()
@@ -157,8 +169,8 @@ class Store:
         self.pending, self.carried, self.checkpoints, self.settings = [], {}, {}, {}
 
     def result(self):
-        return {"closed": self.closed, "events": self.events, "segments": self.segment_count,
-                "frames": self.frames, "torn": self.torn, "damage": self.damage,
+        return {"closed": self.closed, "events": self.events, "reclaimed": self.reclaimed,
+                "segments": self.segment_count, "frames": self.frames, "torn": self.torn, "damage": self.damage,
                 "checkpoints": self.checkpoints, "settings": self.settings, "digest": self.digest.hexdigest()}
 
     def note(self, name, offset, what):
@@ -225,9 +237,9 @@ class Store:
             if not checks or block[:8] != b"FACTLOG\0":
                 continue
             version, algorithm, scope, flags = struct.unpack("<HBBI", block[8:16])
-            if version or algorithm != 1 or scope not in (1, 2) or flags:
+            if version or algorithm != 1 or scope not in (1, 2) or flags > 1:
                 raise Unsupported("%s: format version %d, flags %#x" % (name, version, flags))
-            if block[32:40] == u64(int(name[:20])) and block[56] in (1, 2) and not any(block[57:-4]):
+            if block[32:40] == u64(int(name[:20])) and self.rewrites(block) is not None:
                 headers.append((block[16:32], int(name[:20]), scope, name))
         stores = [header[0] for header in headers]
         if not headers:
@@ -258,6 +270,13 @@ class Store:
 
     # Section 5.
 
+    @staticmethod
+    def rewrites(block):
+        """How often the segment with this header block was rewritten; None if the block has impossible values."""
+        flags, (number,) = block[12], struct.unpack("<I", block[60:64])
+        fits = block[56] in (1, 2) and not any(block[57:60]) and not any(block[64:-4])
+        return number if fits and flags == (number > 0) and number < (1 << 32) - 1 else None
+
     def open_segment(self, number):
         """The segment; None if its file is missing, False if its header block is damaged."""
         name = "%020d.seg" % number
@@ -270,16 +289,17 @@ class Store:
             self.note(name, 0, "segment header does not check")
             return self.behind_header(number, name, data, origin)
         version, algorithm, scope, flags = struct.unpack("<HBBI", block[8:16])
-        if version or algorithm != 1 or scope not in (1, 2) or flags:
+        if version or algorithm != 1 or scope not in (1, 2) or flags > 1:
             raise Unsupported("%s: format version %d, checksum %d, id scope %d, flags %#x"
                               % (name, version, algorithm, scope, flags))
-        if block[56] not in (1, 2) or any(block[57:-4]):
+        if self.rewrites(block) is None:
             self.note(name, 0, "segment header has impossible values")
             return self.behind_header(number, name, data, origin)
         if block[16:32] != origin or block[32:40] != u64(number) or scope != self.scope:
             self.note(name, 0, "segment header is not that of this store and segment")
             return False
         segment = Segment(number, name, data, origin)
+        segment.rewrite = self.rewrites(block)
         segment.find_opening()
         return segment
 
@@ -374,7 +394,7 @@ class Store:
         frame, at, rest, events = segment.frame, BLOCK, False, 0
         last = sealed = None
         expected = Expected(*frame.header[2:4], frame.header.chain, frame.header.epoch)
-        while ends or at != end:
+        while ends or at != end and expected.number <= segment.end.frame:
             try:
                 header = segment.header(at)
                 if header is None:
@@ -405,7 +425,8 @@ class Store:
             rest = rest and header.kind == BATCH and header.part == 0
             if header.kind == SEAL:
                 self.check_seal(frame, expected.position - segment.frame.header.position)
-        if (expected.number - 1, expected.chain) != (segment.end.frame, segment.end.chain) or self.pending:
+        reached = (expected.number - 1, expected.chain) == (segment.end.frame, segment.end.chain)
+        if not reached or self.pending or at != end and not segment.rewrite:
             self.note(segment.name, end, "the segment does not end as its successor says")
             self.flush()
 
@@ -478,7 +499,7 @@ class Store:
         """Takes in the frames of a whole batch."""
         for frame in self.pending:
             for record in frame.records:
-                if record.kind == EVENT:
+                if record.kind in (EVENT, STUB):
                     self.event(frame.segment.name, record)
                 if record.kind == CHECKPOINT:
                     length = record.body[0]
@@ -502,7 +523,7 @@ class Store:
     def event(self, name, record):
         body = record.body
         try:
-            parts = self.parts(body)
+            parts = self.parts(body) if record.kind == EVENT else self.stub(body)
         except (ValueError, IndexError, struct.error):
             self.note(name, record.offset, "an event's body is impossible")
             return
@@ -517,6 +538,9 @@ class Store:
         self.streams[stream], self.newest = record.version, max(self.newest, record.recorded_at)
         self.ids.add(key)
         self.events += 1
+        if record.kind == STUB:
+            self.reclaimed += 1
+            return
         stream, kind, tags, subject, metadata, data = parts
         line = [record.position, record.version, record.recorded_at, body[:16].hex(),
                 struct.unpack("<H", body[16:18])[0], body[18], *(part.hex() for part in (stream, kind)),
@@ -543,6 +567,16 @@ class Store:
         for text in (out[0], out[1], out[3], *out[2]):
             text.decode("utf-8")
         return out + [body[at:]]
+
+    @staticmethod
+    def stub(body):
+        content, kind, stream, reason, zero, _ = struct.unpack("<BBHBBI", body[18:28])
+        if content > 1 or kind == 0 or not 1 <= stream <= 1024 or not 1 <= reason <= 5 or zero:
+            raise ValueError
+        if len(body) != 28 + stream + kind:
+            raise ValueError
+        body[28:28 + stream].decode("utf-8"), body[28 + stream:].decode("utf-8")
+        return [body[28:28 + stream]]
 
     def check_seal(self, frame, events):
         if [r.kind for r in frame.records] != [SEAL_RECORD] or len(frame.records[0].body) != 16:

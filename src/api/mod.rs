@@ -12,6 +12,7 @@ mod info;
 mod lifecycle;
 mod options;
 mod read;
+mod reclaim;
 mod saved;
 mod source;
 mod store;

@@ -10,7 +10,7 @@ use super::info::Stats;
 use super::read::Read;
 use super::source::Source;
 use super::subscribe::SubscribeOptions;
-use crate::engine::{Appended, Engine, Mark};
+use crate::engine::{Appended, Engine, Mark, whole};
 use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex};
@@ -235,7 +235,7 @@ impl Store {
     /// `Damaged`, `Closed`, `Io`.
     pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
         let found = self.engine().view()?.with_event_of_id(&id, |event| Some(event.to_owned()))?;
-        self.sure(found)
+        self.sure(whole(found)?)
     }
 
     /// The event at a position.

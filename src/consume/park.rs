@@ -59,10 +59,11 @@ impl Parked {
         let event = store.event_at(self.position);
         match event.and_then(|event| event.map(R::receive).transpose()) {
             Ok(item) => Ok(item.flatten()),
-            Err(error) if matches!(error.kind(), ErrorKind::Decode | ErrorKind::Damaged) => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
+            Err(error) => match error.kind() {
+                // HiddenReason while it was kept aside, unlike the others for good.
+                ErrorKind::Decode | ErrorKind::Damaged | ErrorKind::Deleted => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 }

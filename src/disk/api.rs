@@ -83,6 +83,12 @@ pub trait DiskFile: Send + Sync + Debug {
     /// The current size in bytes.
     fn size(&self) -> io::Result<u64>;
 
+    /// How many bytes of the disk it occupies, so far as that is known: a file with holes occupies
+    /// less than its size.
+    fn allocated(&self) -> io::Result<u64> {
+        self.size()
+    }
+
     /// Reads until `buffer` is full or the file ends; answers how many bytes were read.
     /// Interrupted and short reads are continued. An error says nothing about the bytes.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;

@@ -191,6 +191,13 @@ impl DiskFile for RealFile {
         Ok(self.file().metadata()?.len())
     }
 
+    #[cfg(unix)]
+    fn allocated(&self) -> io::Result<u64> {
+        use std::os::unix::fs::MetadataExt;
+        // The unit of this count is 512 bytes, whatever the file system's blocks are.
+        Ok(self.file().metadata()?.blocks() * 512)
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let (mut rest, mut at, mut done) = (buffer, offset, 0);
         while !rest.is_empty() {

@@ -9,7 +9,9 @@ use super::heads::{Carried, Heads, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
 use crate::index::{CheckpointEntry, Head, SegmentLookup, SettingsEntry};
 use crate::sync::{Arc, Ordering};
-use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
+use crate::types::{
+    Error, ErrorKind, EventRef, Position, RecordedEvent, Result, Timestamp, Version,
+};
 
 /// Everything committed.
 #[derive(Debug, Default)]
@@ -77,6 +79,7 @@ impl Catalog {
 
     /// Puts a segment in the place of the one, or the parts, with the same number.
     pub(crate) fn replace(&mut self, segment: Arc<Segment>) {
+        self.heads.replace(&segment);
         let segments = Arc::make_mut(&mut self.segments);
         let range = parts_of(segments, segment.number);
         if !range.is_empty() {
@@ -145,6 +148,19 @@ fn to_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+/// An event that was asked for by its name, if its data is there.
+///
+/// # Errors
+/// `Deleted` when it was reclaimed, and why.
+pub(crate) fn whole(found: Option<RecordedEvent>) -> Result<Option<RecordedEvent>> {
+    let Some(event) = found else { return Ok(None) };
+    let Some(why) = event.reclaimed() else { return Ok(Some(event)) };
+    let position = event.position();
+    let text = format!("the data of event {position} was reclaimed: {}", why.in_words());
+    let error = Error::new(ErrorKind::Deleted, text).at(position).of_event(event.id());
+    Err(error.in_stream(event.stream()).at_version(event.version()))
+}
+
 /// Where a version lies as seen from a run of a stream's events: before the version it begins with,
 /// after the one it ends with, or in it, if it is not damaged.
 enum Run {
@@ -176,8 +192,11 @@ impl View {
     }
 
     /// The event at a position; `None` where there is none yet, or none any more.
+    ///
+    /// # Errors
+    /// `Deleted` when its data was reclaimed.
     pub(crate) fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
-        self.with_event(position, |event| event.to_owned())
+        whole(self.with_event(position, |event| event.to_owned())?)
     }
 
     pub(crate) fn with_event<R>(

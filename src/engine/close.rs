@@ -31,6 +31,7 @@ impl Engine {
     }
 
     fn make_sidecar(&self, segment: &Segment, end: LogEnd) {
+        let _one_at_a_time = self.sealing.lock();
         let opening = Opening { disk: &self.disk, settings: &self.settings, read_only: false };
         // Bytes beyond a named end are dead: give prepared space back. Failing that costs space
         // only.
@@ -149,8 +150,10 @@ impl Engine {
         outcome
     }
 
-    /// Gives the lock back, once no thread of the store can write any more.
+    /// Gives the lock back, once no thread of the store can write any more, and no caller's rewrite
+    /// of a segment is under way.
     pub(crate) fn release(&self) {
+        let _no_rewrite = self.sealing.lock();
         *self.lock.lock() = None;
     }
 

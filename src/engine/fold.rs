@@ -8,7 +8,7 @@ use crate::format::{
     SettingsRecord, Source, Step, Walker, decode_event,
 };
 use crate::index::{SettingsEntry, TailIndex};
-use crate::log::SegmentInfo;
+use crate::log::{LogEnd, SegmentInfo};
 use crate::segment::later_header;
 use crate::types::{Damage, Error, ErrorKind, Position, Result};
 
@@ -24,10 +24,20 @@ pub(crate) struct Folded {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FoldLimit {
     pub offset: u64,
+    /// The last frame, if it is named: a rewritten segment ends behind it, before `offset`.
+    pub frame: u64,
     /// The position after the last event, so far as anything certifies it.
     pub next_position: u64,
     /// Work around damage instead of refusing.
     pub tolerant: bool,
+}
+
+impl FoldLimit {
+    /// Up to the end that a successor names.
+    pub(crate) fn named(end: LogEnd, tolerant: bool) -> Self {
+        let LogEnd { offset, frame, next_position, .. } = end;
+        Self { offset, frame, next_position, tolerant }
+    }
 }
 
 /// Folds the segment from its opening frame up to the limit.
@@ -43,7 +53,7 @@ pub(crate) fn fold_segment(
         damage: Vec::new(),
         walker: Walker::new(info.seed, start.offset, start.expected),
     };
-    while folded.walker.offset < limit.offset {
+    while folded.walker.offset < limit.offset && folded.walker.expected.number <= limit.frame {
         let unread = |error| Error::io(format!("cannot read {}", info.name()), error);
         match folded.walker.step(source).map_err(unread)? {
             Step::Frame(frame) => {
@@ -93,7 +103,7 @@ fn fold_record(
     record: &Record<'_>,
 ) -> Result<(), &'static str> {
     match record.head.kind {
-        RecordKind::Event => {
+        RecordKind::Event | RecordKind::Stub => {
             let event = decode_event(record).ok_or("event is malformed")?;
             let offset = u32::try_from(offset).map_err(|_| "event lies beyond 4 GiB")?;
             index.push(&event, offset)
@@ -126,7 +136,7 @@ fn rest_of_frame(frame: &[u8], at: usize, seed: u32, end_position: u64) -> Optio
     while from < frame.len() {
         let (mut to, mut next) = (from, None);
         while let Some(head) = head(to) {
-            if head.kind == RecordKind::Event {
+            if head.kind.is_event() {
                 let follows = next.is_none_or(|next| next == head.position);
                 next = follows.then(|| head.position.saturating_add(1));
             }
@@ -224,7 +234,7 @@ impl Folded {
                 at += head.record_bytes();
                 continue;
             };
-            if record.head.kind == RecordKind::Event && record.head.position < limit.next_position {
+            if record.head.kind.is_event() && record.head.position < limit.next_position {
                 self.fill(record.head.position, limit);
             }
             // What does not follow is left out: its place is filled as damaged later.

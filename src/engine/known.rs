@@ -48,7 +48,7 @@ impl Knowledge for Engine {
             let mut reader = EventReader::default();
             for ordinal in (0..found.len()).filter_map(|at| found.get(at)) {
                 let event = reader.read(segment, ordinal)?;
-                if query.matches(&event) {
+                if event.reclaimed().is_none() && query.matches(&event) {
                     return Ok(Some(event.position()));
                 }
             }

@@ -20,6 +20,7 @@ mod lifecycle;
 mod open;
 mod parts;
 mod queue;
+mod reclaim;
 mod saved;
 mod segment;
 mod shared;
@@ -33,7 +34,7 @@ pub(crate) use batch::{Batch, BatchEvent, BatchStream};
 #[cfg(feature = "model")]
 pub(crate) use batch::{Late, MakeBatch};
 pub(crate) use branch::{BranchPlan, Branched};
-pub(crate) use catalog::View;
+pub(crate) use catalog::{View, whole};
 pub(crate) use commit::{commit_inline, drive};
 pub(crate) use decide::check_shape;
 pub(crate) use find::{Candidates, Wanted, candidates};

@@ -149,6 +149,7 @@ pub(super) fn engine_of(
         checkpoints: Mutex::new(None),
         snapshots: Mutex::new(None),
         part_lock: Mutex::default(),
+        sealing: Mutex::default(),
         heads_mark: Mutex::default(),
     }
 }
@@ -259,7 +260,7 @@ fn binding_of(info: &SegmentInfo, end: LogEnd) -> Binding {
 }
 
 fn tail_limit(offset: u64, next_position: u64) -> FoldLimit {
-    FoldLimit { offset, next_position, tolerant: false }
+    FoldLimit { offset, frame: u64::MAX, next_position, tolerant: false }
 }
 
 /// Opens read-only, beside a writer or alone: takes no lock and writes nothing.

@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     pub name: String,
     pub seed: u32,
     pub first_position: Position,
+    /// How often its file was rewritten.
+    pub rewrite: u32,
     pub bytes: SegmentBytes,
     pub index: SegmentIndex,
     /// Nothing at or beyond this offset is read yet.

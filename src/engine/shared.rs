@@ -68,6 +68,8 @@ pub(crate) struct Engine {
     pub snapshots: Mutex<Option<KeyedFile>>,
     /// Held while the index of a part is written.
     pub part_lock: Mutex<()>,
+    /// Held while a sidecar is made, and while a sealed segment is rewritten.
+    pub sealing: Mutex<()>,
     /// Held while the heads file is written.
     pub(super) heads_mark: Mutex<HeadsMark>,
 }

@@ -12,6 +12,7 @@ mod names;
 mod record;
 mod scan;
 mod segment;
+mod stub;
 
 pub(crate) use body::{decode_event, encode_event};
 pub(crate) use bytes::{Put, Take};
@@ -32,4 +33,5 @@ pub(crate) use record::{
     RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, patch_record, push_record,
 };
 pub(crate) use scan::{Bad, Expected, Frame, Source, Step, Walker, find_header};
-pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+pub(crate) use segment::{REWRITE_NOT_KNOWN, SEGMENT_HEADER_BYTES, SegmentHeader};
+pub(crate) use stub::{head_in_frame, push_stub};

@@ -42,9 +42,10 @@ pub(crate) enum Purpose {
     Recovery,
     Heads,
     Part,
+    Rewrite,
 }
 
-const PURPOSES: [(&str, Purpose); 8] = [
+const PURPOSES: [(&str, Purpose); 9] = [
     ("new-1.tmp", Purpose::Segment),
     ("new-2.tmp", Purpose::Head),
     ("new-3.tmp", Purpose::Sidecar),
@@ -53,6 +54,7 @@ const PURPOSES: [(&str, Purpose); 8] = [
     ("new-6.tmp", Purpose::Recovery),
     ("new-7.tmp", Purpose::Heads),
     ("new-8.tmp", Purpose::Part),
+    ("new-9.tmp", Purpose::Rewrite),
 ];
 
 /// The name of the file.

@@ -5,8 +5,8 @@
 //! own bytes under the store's own name; its head says that nobody appends to it.
 
 use super::bring::{
-    Brought, Progress, Steps, beginning, bring_heads, bring_sidecar, copy_span, holds, lock,
-    occupant, remove_all,
+    Brought, Progress, Steps, begin_alike, beginning, bring_heads, bring_sidecar, copy_span, holds,
+    lock, occupant, remove_all,
 };
 use super::files::failed;
 use super::head::HeadFile;
@@ -99,6 +99,8 @@ impl Backup<'_> {
             if self.is_there(span, agreed)? {
                 brought.kept += 1;
             } else {
+                // Of the segment as it was before; the next opening would make it again.
+                remove_all(to, |file| file == FileName::Sidecar(span.info.number))?;
                 copy_span(self.from, span, to, self.verify)?;
                 brought.copied += 1;
                 brought.bytes += span.end.offset;
@@ -169,7 +171,7 @@ impl Backup<'_> {
         for span in &self.prefix.spans {
             let number = span.info.number;
             let there = beginning(&**self.to, number)?;
-            if there == beginning(self.from, number)? {
+            if begin_alike(&there, &beginning(self.from, number)?) {
                 last = Some(span);
                 agreed = Agreed { segment: number, frame: span.end.frame };
             } else if find_segment(&**self.to, &self.prefix.head, number)?.is_some() {

@@ -134,6 +134,7 @@ impl Branch<'_> {
                 id_scope: self.prefix.head.id_scope,
                 capacity: self.settings.segment_bytes,
                 created_at: self.now,
+                rewrite: 0,
             },
             epoch: self.epoch(),
             align: self.settings.align_commit,

@@ -9,7 +9,9 @@ use super::head::read_heads;
 use super::prefix::{Prefix, Span};
 use super::survey::AFTER_OPENING;
 use crate::disk::{Access, Disk, DiskFile, DiskLock};
-use crate::format::{FileName, Head, Purpose, Step, Walker, name_of};
+use crate::format::{
+    FileName, Head, Purpose, SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker, name_of,
+};
 use crate::segment::FileSource;
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Result};
@@ -148,14 +150,15 @@ pub(super) fn copy_span(from: &dyn Disk, span: &Span, to: &dyn Disk, verify: boo
     put_in_place(to, &temporary, &name)
 }
 
-/// Whether every frame in the file checks up to the span's end, and the chain ends as it should.
+/// Whether every frame in the file checks up to the span's end, and the chain ends as it should. A
+/// segment that says it was rewritten, perhaps a moment ago, ends behind the same frame earlier.
 pub(super) fn holds(file: &Arc<dyn DiskFile>, span: &Span) -> Result<bool> {
     let name = span.info.name();
     let mut source = FileSource::new(file.clone(), span.end.offset);
     let mut expected = span.info.start.expected;
     expected.epoch_max = u32::MAX;
     let mut walker = Walker::new(span.info.seed, span.info.start.offset, expected);
-    while walker.offset < span.end.offset {
+    while walker.offset < span.end.offset && walker.expected.number <= span.end.frame {
         match walker.step(&mut source).map_err(failed("read", &name))? {
             Step::Frame(_) => {}
             Step::Bad(_) => return Ok(false),
@@ -166,7 +169,10 @@ pub(super) fn holds(file: &Arc<dyn DiskFile>, span: &Span) -> Result<bool> {
         }
     }
     let (expected, end) = (walker.expected, span.end);
-    Ok(walker.offset == end.offset
+    let mut block = vec![0; SEGMENT_HEADER_BYTES];
+    file.read_at(&mut block, 0).map_err(failed("read", &name))?;
+    let rewritten = SegmentHeader::decode(&block, &name).is_ok_and(|header| header.rewrite > 0);
+    Ok((walker.offset == end.offset || rewritten)
         && walker.open.is_none()
         && (expected.number, expected.chain) == (end.frame + 1, end.chain))
 }
@@ -175,6 +181,16 @@ pub(super) fn holds(file: &Arc<dyn DiskFile>, span: &Span) -> Result<bool> {
 pub(super) fn beginning(disk: &dyn Disk, number: u64) -> Result<Vec<u8>> {
     let name = name_of(FileName::Segment(number));
     Ok(read_small(disk, &name, AFTER_OPENING)?.unwrap_or_default())
+}
+
+/// Whether the two begin in the same way, apart from how often each was rewritten.
+pub(super) fn begin_alike(one: &[u8], other: &[u8]) -> bool {
+    let parts = |bytes: &[u8]| {
+        let (block, opening) = bytes.split_at_checked(SEGMENT_HEADER_BYTES)?;
+        let header = SegmentHeader::decode(block, "").ok()?;
+        Some((SegmentHeader { rewrite: 0, ..header }, opening.to_vec()))
+    };
+    one == other || parts(one).is_some_and(|one| Some(one) == parts(other))
 }
 
 /// Brings the sidecar of a settled segment along, if there is one, none is there yet and it can be

@@ -13,6 +13,7 @@ mod keyed;
 mod live;
 mod prefix;
 mod recover;
+mod rewrite;
 mod scarred;
 mod stage;
 mod survey;
@@ -28,6 +29,7 @@ pub(crate) use keyed::{KeyedCopy, KeyedFile};
 pub(crate) use live::read_live;
 pub(crate) use prefix::{Prefix, last_id, prefix_of};
 pub(crate) use recover::{Recovered, recover};
+pub(crate) use rewrite::rewrite_segment;
 pub(crate) use stage::BatchBytes;
 pub(crate) use survey::{
     AFTER_OPENING, Claim, LogEnd, SegmentInfo, Survey, damage_error, find_segment, survey,

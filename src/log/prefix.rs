@@ -180,12 +180,14 @@ fn last_place(
     let name = info.name();
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let limit = info.end.map_or(u64::MAX, |end| end.offset);
+    // A rewritten segment ends behind its last frame, before the end that is named.
+    let last_frame = info.end.map_or(certified, |end| end.frame.min(certified));
     let mut source = FileSource::new(file, limit);
     let mut place = info.start;
     place.expected.epoch_max = u32::MAX;
     let mut walker = Walker::new(info.seed, place.offset, place.expected);
     let mut last_recorded_at = place.last_recorded_at;
-    while walker.offset < limit && walker.expected.number <= certified {
+    while walker.offset < limit && walker.expected.number <= last_frame {
         match walker.step(&mut source).map_err(failed("read", &name))? {
             Step::Frame(frame) => last_recorded_at = last_time(&frame).unwrap_or(last_recorded_at),
             Step::Unsupported => {

@@ -362,6 +362,7 @@ impl Recovering<'_> {
                 id_scope,
                 capacity: self.settings.segment_bytes,
                 created_at: self.now,
+                rewrite: 0,
             },
             epoch: self.epoch,
             align: self.settings.align_commit,

@@ -5,8 +5,8 @@
 
 use crate::format::{
     BatchPart, Expected, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opening, RECORD_HEAD_BYTES,
-    Record, RecordKind, Seal, chain_after, decode_event, patch_header, patch_record, push_record,
-    records_crc,
+    Record, RecordKind, Seal, chain_after, decode_event, head_in_frame, patch_header, patch_record,
+    push_record, records_crc,
 };
 use crate::segment::Place;
 use crate::types::EventRef;
@@ -98,10 +98,13 @@ impl Stage {
         let mut events: u32 = 0;
         let mut at = start + FRAME_HEADER_BYTES;
         while let Some(record) = self.buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            events += u32::from(record.first() == Some(&RecordKind::Event.code()));
+            let kind = record.first().map(|code| RecordKind::of(*code));
+            events += u32::from(kind.is_some_and(RecordKind::is_event));
             let placed = place(record.get(..RECORD_HEAD_BYTES).unwrap_or_default());
             let (head, size) = patch_record(record, self.seed, placed);
-            sum = records_crc(sum, head);
+            let stub = Record::laid_out(record).filter(|_| kind == Some(RecordKind::Stub));
+            let stands_for = stub.and_then(|stub| head_in_frame(&stub));
+            sum = records_crc(sum, stands_for.unwrap_or(head));
             at += size;
         }
         let header = FrameHeader {

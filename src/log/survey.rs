@@ -265,8 +265,7 @@ fn look_behind_header(
     (number, error): (u64, Error),
 ) -> Result<Found> {
     let store = head.origin_of(number);
-    let header =
-        SegmentHeader { store, number, id_scope: head.id_scope, capacity: 0, created_at: 0 };
+    let header = SegmentHeader::lost(store, number, head.id_scope);
     match look_at_opening(file, header, &name_of(FileName::Segment(number)))? {
         Found::Opened(info) => Ok(Found::Scarred(info, error)),
         _ => Ok(Found::Damaged(error)),

@@ -32,8 +32,10 @@ pub struct TornTail {
 pub struct VerifyReport {
     /// Nothing is damaged and nothing is torn.
     pub clean: bool,
-    /// Events that check.
+    /// Events that check, those included whose data was reclaimed.
     pub events: u64,
+    /// Of these, events whose data was reclaimed.
+    pub reclaimed: u64,
     /// Segments of the log.
     pub segments: u64,
     /// Frames that check.
@@ -104,6 +106,8 @@ fn tail_bytes(disk: &dyn Disk, tail: &SegmentInfo) -> Result<u64> {
 /// How far a segment is walked.
 struct Bounds {
     offset: u64,
+    /// The last frame, if it is named: a rewritten segment ends behind it, before `offset`.
+    frame: u64,
     /// The position after its last event.
     next_position: u64,
     /// It may end before `offset`: nobody says where.
@@ -119,13 +123,13 @@ fn verify_sealed(
     let name = segment.name();
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let mut source = FileSource::new(file, end.offset);
-    let (offset, next_position) = (end.offset, end.next_position);
-    let bounds = Bounds { offset, next_position, open_ended: false };
+    let LogEnd { offset, frame, next_position, .. } = end;
+    let bounds = Bounds { offset, frame, next_position, open_ended: false };
     let before = report.damage.len();
     let walker = verify_frames(&mut source, segment, &bounds, report)?;
-    let ends = walker.offset == end.offset
-        && walker.expected.number == end.frame + 1
-        && walker.expected.chain == end.chain;
+    let at_end = walker.offset == end.offset || segment.header.rewrite > 0;
+    let ends =
+        at_end && walker.expected.number == end.frame + 1 && walker.expected.chain == end.chain;
     if !ends && report.damage.len() == before {
         let what = "segment does not end as its successor says";
         push_damage(report, &name, end.offset, what);
@@ -145,7 +149,9 @@ fn verify_severed(
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let offset = file.size().map_err(failed("read", &name))?;
     let mut source = FileSource::new(file, offset);
-    let bounds = Bounds { offset, next_position: next.first_position(), open_ended: true };
+    let frame = u64::MAX;
+    let next_position = next.first_position();
+    let bounds = Bounds { offset, frame, next_position, open_ended: true };
     let walker = verify_frames(&mut source, segment, &bounds, report)?;
     let (first, end) = (walker.expected.position, next.first_position());
     let lost = |number: u64| (segment.number + 1..=next.number).contains(&number);
@@ -174,11 +180,14 @@ fn verify_frames(
     start.expected.epoch_max = u32::MAX;
     let mut walker = Walker::new(segment.seed, start.offset, start.expected);
     report.frames += 1;
-    while walker.offset < bounds.offset {
+    while walker.offset < bounds.offset && walker.expected.number <= bounds.frame {
         let bad = match walker.step(source).map_err(failed("read", &name))? {
             Step::Frame(frame) => {
                 report.frames += 1;
                 report.events += u64::from(frame.header.events);
+                if segment.header.rewrite > 0 {
+                    report.reclaimed += stubs_in(&frame);
+                }
                 let events = walker.expected.position.saturating_sub(segment.first_position());
                 let sealed = frame.header.kind == FrameKind::Seal;
                 if sealed && !seal_is_true(&frame, events) {
@@ -216,6 +225,10 @@ fn verify_frames(
         }
     }
     Ok(walker)
+}
+
+fn stubs_in(frame: &Frame<'_>) -> u64 {
+    frame.records().filter(|(_, record)| record.head.kind == RecordKind::Stub).count() as u64
 }
 
 /// Whether a seal frame holds one seal record and nothing else, with the segment's count of events.
@@ -278,7 +291,7 @@ fn verify_damaged_tail(
     let within = mark.filter(|mark| mark.segment == tail.number);
     let offset = within.map_or(end.used.max(end.walk.stop), |mark| mark.end);
     let next_position = mark.map_or(0, |mark| mark.next_position);
-    let bounds = Bounds { offset, next_position, open_ended: false };
+    let bounds = Bounds { offset, frame: u64::MAX, next_position, open_ended: false };
     let before = report.damage.len();
     let walker = verify_frames(&mut FileSource::new(file, offset), tail, &bounds, report)?;
     if report.damage.len() > before {

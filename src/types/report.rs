@@ -1,4 +1,4 @@
-//! Layer 0.4: what opening found and did, told to the caller instead of to a log line.
+//! Layer 0.3: what opening found and did, told to the caller instead of to a log line.
 //!
 //! Knows: plain values. Does not know: how they were found.
 

@@ -612,3 +612,32 @@ fn what_is_unfinished_is_no_store_and_what_has_lost_a_head_is_one() {
         }
     }
 }
+
+/// What was reclaimed goes from an earlier backup with its next run, and a branch may end anywhere
+/// in a rewritten segment.
+#[test]
+fn what_was_reclaimed_goes_from_a_backup_too() {
+    let disk = SimDisk::new(1);
+    let store = sample(&disk);
+    let to = disk.directory("backup");
+    backup(&store, &to).unwrap();
+    let rewritten = store.reclaim().unwrap().rewritten.len() as u64;
+    assert!(rewritten > 0, "a stream of the sample is deleted");
+    let again = backup(&store, &to).unwrap();
+    assert_eq!((again.segments_copied, again.segments), (rewritten, 3));
+    let copy = read_only(&to).unwrap();
+    assert_eq!(events(&copy), events(&store));
+    assert!(copy.verify().unwrap().clean, "{:?}", copy.verify());
+    assert!(copy.open_report().sidecars_rebuilt.is_empty(), "{:?}", copy.open_report());
+    for at in BATCHES {
+        let fork_to = disk.directory(&format!("fork-{at}"));
+        assert_eq!(fork(&store, at, &fork_to).unwrap().position.get(), at);
+        let fork = open(&fork_to).unwrap();
+        let known = events(&store).into_iter().filter(|event| event.position().get() <= at);
+        assert_eq!(events(&fork), known.collect::<Vec<_>>(), "at {at}");
+        fork.append("New", Expect::Any, [event(99, 5)]).unwrap();
+        assert!(fork.verify().unwrap().clean, "at {at}");
+        drop(fork);
+        open(&fork_to).unwrap();
+    }
+}

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use factlog::disk::SimDisk;
 use factlog::{
-    ContentType, ErrorKind, Expect, NewEvent, Position, Query, RecordedEvent, Result, Retention,
-    Store, StreamState, Uuid, Version,
+    ContentType, ErrorKind, EventRef, Expect, HiddenReason, NewEvent, Position, Query,
+    RecordedEvent, Result, Retention, Store, StreamState, Uuid, Version,
 };
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ use crate::rig::{data, event, options, read_only};
 
 const STORE: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0001);
 const FORK: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0002);
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "plain",
     "segments",
     "frames",
@@ -34,6 +34,7 @@ const NAMES: [&str; 10] = [
     "recovered",
     "forked",
     "backup",
+    "rewritten",
 ];
 
 fn crc(start: u32, bytes: &[u8]) -> u32 {
@@ -88,7 +89,7 @@ fn made(what: &str) -> SimDisk {
     let disk = named();
     let store = open(&disk).unwrap();
     match what {
-        "segments" | "forked" | "backup" => {
+        "segments" | "rewritten" | "forked" | "backup" => {
             for number in 0..7 {
                 let stream = format!("Big-{}", number % 2);
                 let large = vec![number; 3_500];
@@ -96,6 +97,9 @@ fn made(what: &str) -> SimDisk {
                 store.append(stream, Expect::Any, [large.tag("large")]).unwrap();
             }
             assert!(store.stats().segments >= 3);
+            if what == "rewritten" {
+                reclaim(&store);
+            }
         }
         "frames" => {
             let large = |n: u8| {
@@ -165,6 +169,20 @@ fn made_from(disk: &SimDisk, store: &Store, what: &str) -> SimDisk {
     fork.append("Big-1", Expect::Any, [event(1, 20)]).unwrap();
     fork.close().unwrap();
     to
+}
+
+/// The first segment twice, for another reason each time; two more once.
+fn reclaim(store: &Store) {
+    let first = |event: &EventRef<'_>| event.position() == Position::new(1);
+    store.reclaim_where(|event| first(event).then_some(HiddenReason::Truncated)).unwrap();
+    let others =
+        [(2, HiddenReason::BeyondKeepLast), (3, HiddenReason::Expired), (5, HiddenReason::Deleted)];
+    let report = store.reclaim_where(|event| {
+        let found = others.iter().find(|(position, _)| event.position().get() == *position);
+        found.map(|(_, why)| *why)
+    });
+    let numbers: Vec<u32> = report.unwrap().rewritten.iter().map(|one| one.rewrite).collect();
+    assert_eq!(numbers, [2, 1, 1]);
 }
 
 /// One more batch, of whose bytes only a part got to the disk, and nothing that says more.
@@ -280,6 +298,16 @@ fn answers(store: &Store) -> Vec<Value> {
     }));
     for event in store.read_all() {
         lines.push(event.as_ref().map_or_else(refused, line_of));
+    }
+    for position in 1..=store.last_position().get() {
+        if let Err(error) = store.event_at(Position::new(position))
+            && error.kind() == ErrorKind::Deleted
+        {
+            let id = error.event_id().map(|id| id.to_string());
+            let version = error.version().map(Version::get);
+            lines.push(json!({ "position": position, "stream": error.stream(), "id": id,
+                "version": version, "error": error.to_string() }));
+        }
     }
     let positions = |read: factlog::Read| {
         let read = read.into_iter().map(|event| event.map(|event| event.position().get()));
@@ -538,7 +566,7 @@ fn frames_and_records_of_a_newer_version_are_unsupported() {
         refuses(&changed(false, place, value), &format!("{what} {value}"));
     }
     for (place, value, what) in [
-        (64, 5, "record kind"),
+        (64, 9, "record kind"),
         (64, 127, "record kind"),
         (65, 1, "record flags"),
         (65, 0x80, "record flags"),

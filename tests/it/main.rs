@@ -34,6 +34,7 @@ mod planted;
 mod projections;
 mod races;
 mod reads;
+mod reclaim;
 mod recovery;
 mod rig;
 mod snapshots;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 const CUTS: &str = "crash::a_power_cut_at_any_operation_loses_nothing_acknowledged";
 
+const REWRITES: &str = "reclaim::a_crash_at_any_operation_leaves_the_old_or_the_new_file";
+
 /// The bug, as it is named in `src`, and the test that catches it.
 const BUGS: &[(&str, &str)] = &[
     ("AnsweredBeforeSync", CUTS),
@@ -97,6 +99,8 @@ const BUGS: &[(&str, &str)] = &[
         "subscriptions::checkpoints::a_checkpoint_of_another_history_is_an_error_and_not_a_skip",
     ),
     ("SnapshotNotChecked", "classes::a_snapshot_of_another_history_is_ignored"),
+    ("RewrittenUnsynced", REWRITES),
+    ("SidecarNotRebound", REWRITES),
     ("FollowerBeyondDurable", "classes::a_reader_beside_a_weak_writer_stops_at_what_is_synced"),
     ("TimeGoesBack", "classes::a_clock_that_jumps_changes_no_order"),
     ("LockGivenBackEarly", "races::no_thread_of_a_closed_store_writes_beside_the_next_writer"),
