@@ -100,7 +100,7 @@
 //! | `InDoubt` | open the store again and retry with the same event ids |
 //! | `Poisoned` | an earlier write failed: open the store again; reading goes on meanwhile |
 //! | `Locked` | close the other writer, or open read-only |
-//! | `Damaged` | run [`verify`], restore from a copy, or read on with [`Store::open_read_only`] |
+//! | `Damaged` | [`verify`], then [`repair`], a copy or [`salvage`]; or [`Store::open_read_only`] |
 //! | `Unsupported` | use a newer version of this crate |
 //! | `Decode` | the data has another shape than the type asked for |
 //! | `Failed` | a handler of yours failed: its reason is the source |
@@ -244,8 +244,9 @@ pub mod fuzzing;
 #[cfg(feature = "stream")]
 pub use api::DeliveryStream;
 pub use api::{
-    BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Events, Options, Read, Source, Start,
-    Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, verify,
+    BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Events, Options, Read, Repair, Source,
+    Start, Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, repair,
+    salvage, verify,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "model")]
@@ -268,7 +269,8 @@ pub use model::{
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
     IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent,
-    Recovery, Result, SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Version,
+    Recovery, RepairStep, Repaired, Result, Salvaged, SetAside, SidecarRebuilt, StreamKey,
+    StreamName, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

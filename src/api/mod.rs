@@ -6,6 +6,7 @@ mod claims;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
+mod mend;
 mod options;
 mod read;
 mod saved;
@@ -24,6 +25,7 @@ pub(crate) use claims::Claim;
 #[cfg(feature = "model")]
 pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
+pub use mend::{Repair, repair, salvage};
 pub use options::Options;
 pub use read::{Events, Read};
 pub use source::Source;

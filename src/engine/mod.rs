@@ -2,6 +2,7 @@
 
 mod batch;
 mod catalog;
+mod check;
 mod close;
 mod commit;
 mod decide;
@@ -18,6 +19,7 @@ mod known;
 mod open;
 mod parts;
 mod queue;
+mod salvage;
 mod saved;
 mod segment;
 mod shared;
@@ -31,6 +33,7 @@ pub(crate) use batch::{Batch, BatchEvent, BatchStream};
 #[cfg(feature = "model")]
 pub(crate) use batch::{Late, MakeBatch};
 pub(crate) use catalog::View;
+pub(crate) use check::doubtful_sidecars;
 pub(crate) use commit::{commit_inline, drive};
 pub(crate) use decide::check_shape;
 pub(crate) use find::{Candidates, Wanted, candidates};
@@ -39,6 +42,7 @@ pub(crate) use inside::refuse_inside;
 pub(crate) use inside::{caught, inside};
 pub(crate) use open::{open_follower, open_writer};
 pub(crate) use queue::Slot;
+pub(crate) use salvage::salvage;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use saved::Checkpoint as SavedCheckpoint;
 pub use saved::Snapshot;

@@ -31,6 +31,8 @@ pub(crate) enum RecordKind {
     Checkpoint,
     Opening,
     Seal,
+    /// Positions whose events a salvage could not save.
+    Lost,
     /// Zeros that fill a block when commits are aligned; also any unknown kind that may be skipped.
     Skipped(u8),
     /// A kind that must be understood and is not.
@@ -46,6 +48,7 @@ impl RecordKind {
             Self::Checkpoint => 2,
             Self::Opening => 3,
             Self::Seal => 4,
+            Self::Lost => 6,
             Self::Skipped(code) | Self::Unknown(code) => code,
         }
     }
@@ -56,6 +59,7 @@ impl RecordKind {
             2 => Self::Checkpoint,
             3 => Self::Opening,
             4 => Self::Seal,
+            6 => Self::Lost,
             128.. => Self::Skipped(code),
             _ => Self::Unknown(code),
         }

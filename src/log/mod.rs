@@ -1,12 +1,14 @@
 //! Layer 4.9: many segment files as one log: what exists, recovery, the tail, verification.
 
 mod ahead;
+mod build;
 mod ending;
 mod files;
 mod head;
 mod headless;
 mod keyed;
 mod live;
+mod mend;
 mod recover;
 mod scarred;
 mod stage;
@@ -15,9 +17,12 @@ mod tail;
 mod verify;
 
 pub(crate) use ahead::{Runway, Spares};
+pub(crate) use build::{LogBuilder, NewLog, Records};
+pub(crate) use ending::TailEnd;
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
 pub(crate) use keyed::KeyedFile;
 pub(crate) use live::read_live;
+pub(crate) use mend::Diagnosis;
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use stage::BatchBytes;
 pub(crate) use survey::{

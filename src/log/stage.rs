@@ -5,8 +5,8 @@
 
 use crate::format::{
     BatchPart, Expected, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opening, RECORD_HEAD_BYTES,
-    Record, RecordKind, Seal, chain_after, decode_event, patch_header, patch_record, push_record,
-    records_crc,
+    Record, RecordKind, Seal, chain_after, decode_event, patch_header, patch_record, positions_of,
+    push_record, records_crc,
 };
 use crate::segment::Place;
 use crate::types::EventRef;
@@ -95,7 +95,13 @@ impl Stage {
         let mut events: u32 = 0;
         let mut at = start + FRAME_HEADER_BYTES;
         while let Some(record) = self.buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            events += u32::from(record.first() == Some(&RecordKind::Event.code()));
+            events += match record.first() {
+                Some(code) if *code == RecordKind::Event.code() => 1,
+                Some(code) if *code == RecordKind::Lost.code() => {
+                    Record::laid_out(record).and_then(|lost| positions_of(&lost)).unwrap_or(0)
+                }
+                _ => 0,
+            };
             let placed = place(record.get(..RECORD_HEAD_BYTES).unwrap_or_default());
             let (head, size) = patch_record(record, self.seed, placed);
             sum = records_crc(sum, head);

@@ -34,6 +34,8 @@ pub struct VerifyReport {
     pub clean: bool,
     /// Events that check.
     pub events: u64,
+    /// Positions whose events an earlier salvage could not save, and which say so.
+    pub lost: u64,
     /// Segments of the log.
     pub segments: u64,
     /// Frames that check.
@@ -178,7 +180,8 @@ fn verify_frames(
         let bad = match walker.step(source).map_err(failed("read", &name))? {
             Step::Frame(frame) => {
                 report.frames += 1;
-                report.events += u64::from(frame.header.events);
+                report.events += u64::from(frame.header.events - frame.lost);
+                report.lost += u64::from(frame.lost);
                 let events = walker.expected.position.saturating_sub(segment.first_position());
                 let sealed = frame.header.kind == FrameKind::Seal;
                 if sealed && !seal_is_true(&frame, events) {
@@ -252,7 +255,8 @@ fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Re
         return verify_damaged_tail(found, tail, &end, (file, report));
     }
     report.frames += end.walk.frames + 1;
-    report.events += good.expected.position - tail.start.expected.position;
+    report.events += good.expected.position - tail.start.expected.position - end.walk.lost;
+    report.lost += end.walk.lost;
     match end.verdict {
         EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Damaged => {}
         EndVerdict::Unsupported => {

@@ -22,7 +22,9 @@ pub use limits::Limits;
 pub use position::{Position, Timestamp, Version};
 pub use query::{Query, QueryItem};
 pub use recorded::{EventRef, RecordedEvent, Tags};
-pub use report::{Damage, IndexOrigin, OpenReport, SetAside, SidecarRebuilt};
+pub use report::{
+    Damage, IndexOrigin, OpenReport, RepairStep, Repaired, Salvaged, SetAside, SidecarRebuilt,
+};
 pub use settings::{Durability, IdScope, Recovery, Settings};
 pub use stream::{StreamKey, StreamName};
 

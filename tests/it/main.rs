@@ -25,6 +25,7 @@ mod golden;
 mod heads;
 mod hostile;
 mod inside;
+mod mend;
 mod model;
 mod parts;
 #[cfg(factlog_planted)]
