@@ -244,9 +244,9 @@ pub mod fuzzing;
 #[cfg(feature = "stream")]
 pub use api::DeliveryStream;
 pub use api::{
-    BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Events, Options, Read, Repair, Source,
-    Start, Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, repair,
-    salvage, verify,
+    BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Dump, Events, Options, Read, Repair,
+    Source, Start, Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket,
+    Verify, repair, salvage, verify,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "model")]
@@ -268,9 +268,9 @@ pub use model::{
 };
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
-    IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent,
-    Recovery, RepairStep, Repaired, Result, Salvaged, SetAside, SidecarRebuilt, StreamKey,
-    StreamName, Tags, Timestamp, Version,
+    IndexOrigin, IntoEvent, NewEvent, OpenReport, Piece, PieceValue, Position, Query, QueryItem,
+    RecordedEvent, Recovery, RepairStep, Repaired, Result, Salvaged, SetAside, SidecarRebuilt,
+    StreamKey, StreamName, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

@@ -140,9 +140,14 @@ impl Options {
         let head_lost = found.head_lost();
         drop(lock);
         let recovery = if head_lost { Recovery::RebuildHead } else { Recovery::Refuse };
-        let store = self.recovery(recovery).create(false).open_on(disk)?;
+        let opening = self.create(false);
+        let store = opening.clone().recovery(recovery).open_on(disk.clone())?;
         let report = store.open_report();
         store.close()?;
+        if head_lost {
+            // An opening writes one generation; the other one is still what it was.
+            opening.open_on(disk)?.close()?;
+        }
         repaired.written = true;
         repaired.set_aside = report.set_aside;
         repaired.frames_rescued = report.frames_rescued;

@@ -3,6 +3,7 @@
 mod append;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
+mod dump;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
@@ -22,6 +23,7 @@ pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended,
 pub use append::{BatchBuilder, Ticket};
 #[cfg(feature = "model")]
 pub(crate) use claims::Claim;
+pub use dump::Dump;
 #[cfg(feature = "model")]
 pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
@@ -33,4 +35,4 @@ pub use store::Store;
 #[cfg(feature = "stream")]
 pub use stream::DeliveryStream;
 pub use subscribe::{Delivery, Start, SubscribeOptions, Subscription};
-pub use verify::verify;
+pub use verify::{Verify, verify};

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod build;
+mod dump;
 mod ending;
 mod files;
 mod head;
@@ -18,6 +19,7 @@ mod verify;
 
 pub(crate) use ahead::{Runway, Spares};
 pub(crate) use build::{LogBuilder, NewLog, Records};
+pub(crate) use dump::{DumpBounds, dump_file, dumpable};
 pub(crate) use ending::TailEnd;
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
 pub(crate) use keyed::KeyedFile;
@@ -29,5 +31,5 @@ pub(crate) use survey::{
     AFTER_OPENING, Claim, LogEnd, SegmentInfo, Survey, damage_error, find_segment, survey,
 };
 pub(crate) use tail::{CommitFailure, Part, Tail};
-pub(crate) use verify::verify_log;
 pub use verify::{TornTail, VerifyReport};
+pub(crate) use verify::{verify_log, verify_segment};

@@ -23,7 +23,8 @@ pub use position::{Position, Timestamp, Version};
 pub use query::{Query, QueryItem};
 pub use recorded::{EventRef, RecordedEvent, Tags};
 pub use report::{
-    Damage, IndexOrigin, OpenReport, RepairStep, Repaired, Salvaged, SetAside, SidecarRebuilt,
+    Damage, IndexOrigin, OpenReport, Piece, PieceValue, RepairStep, Repaired, Salvaged, SetAside,
+    SidecarRebuilt,
 };
 pub use settings::{Durability, IdScope, Recovery, Settings};
 pub use stream::{StreamKey, StreamName};

@@ -186,3 +186,39 @@ impl Repaired {
         same && self.steps.is_empty() && self.sidecars_rebuilt.is_empty() && self.beyond.is_empty()
     }
 }
+
+/// What stands at one place of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Piece {
+    /// Where it begins in the file, in bytes.
+    pub offset: u64,
+    /// How many bytes it takes.
+    pub bytes: u64,
+    /// 1 for what is within the piece of depth 0 before it, such as a record in a frame.
+    pub depth: u8,
+    /// What it is, such as `batch frame`, `event`, `gap` or `zeros`.
+    pub kind: &'static str,
+    /// Why it is not what should stand there; `None` when it checks.
+    pub problem: Option<String>,
+    /// What it says of itself, in the order of the format.
+    pub fields: Vec<(&'static str, PieceValue)>,
+}
+
+impl Piece {
+    pub(crate) fn new(offset: u64, bytes: u64, kind: &'static str) -> Self {
+        Self { offset, bytes, depth: 0, kind, problem: None, fields: Vec::new() }
+    }
+}
+
+/// A value in a [`Piece`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PieceValue {
+    /// A count, a size, a number.
+    Number(u64),
+    /// A checksum or chain value, usually shown in hexadecimal.
+    Checksum(u32),
+    /// A name or a UUID, never contents.
+    Text(String),
+}

@@ -19,6 +19,7 @@ mod consumers;
 mod crash;
 mod damage;
 mod decide;
+mod dump;
 mod explore;
 mod faults;
 mod golden;
