@@ -267,10 +267,11 @@ pub use model::{
     StoredType, Typed, TypedEvents, Upcast, tag,
 };
 pub use types::{
-    Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
-    IndexOrigin, IntoEvent, NewEvent, OpenReport, Piece, PieceValue, Position, Query, QueryItem,
-    RecordedEvent, Recovery, RepairStep, Repaired, Result, Salvaged, SetAside, SidecarRebuilt,
-    StreamKey, StreamName, Tags, Timestamp, Version,
+    Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
+    HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Piece, PieceValue,
+    Position, Query, QueryItem, RecordedEvent, Recovery, RepairStep, Repaired, Result, Retention,
+    Salvaged, SetAside, SidecarRebuilt, StreamKey, StreamName, StreamState, Tags, Timestamp,
+    Version,
 };
 pub use uuid::Uuid;
 

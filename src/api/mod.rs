@@ -4,9 +4,12 @@ mod append;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
 mod dump;
+mod heads;
+mod hiding;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
+mod lifecycle;
 mod mend;
 mod options;
 mod read;
@@ -17,6 +20,7 @@ mod store;
 mod stream;
 mod subscribe;
 mod verify;
+mod walk;
 
 #[cfg(feature = "model")]
 pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, caught, inside};

@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use super::fold::{FoldLimit, Folded, fold_segment};
 use super::follow::{limit_of_damaged, limit_of_severed};
-use super::heads::{Checkpoints, take_checkpoint};
+use super::heads::Carried;
 use super::saved::{Checkpoint, Snapshot};
 use super::sidecars::Opening;
 use crate::disk::{Access, Disk, PatientDisk};
 use crate::format::{
     FileName, LOST_RANGE_MOST, LostRange, LostReason, Purpose, RECORD_HEAD_BYTES, Record,
-    RecordHead, Source, decode_event, name_of,
+    RecordHead, SettingsRecord, Source, decode_event, name_of,
 };
-use crate::index::{SegmentLookup, TailIndex};
+use crate::index::{SegmentLookup, SettingsEntry, TailIndex};
 use crate::log::{KeyedFile, LogBuilder, NewLog, Records, SegmentInfo, Survey, TailEnd, survey};
 use crate::segment::{EndVerdict, FileSource, SegmentBytes, source_of};
 use crate::sync::Arc;
@@ -25,6 +25,9 @@ use crate::types::{Damage, Error, ErrorKind, Position, Result, Salvaged, Setting
 
 /// More positions than this are not lost at one place, whatever a header says.
 const LOST_TOGETHER: u64 = 1 << 32;
+
+/// So many settings of streams are written in one batch.
+const SETTINGS_TOGETHER: usize = 256;
 
 /// Copies what checks in `from` into a new log in `to`, which must be empty.
 pub(crate) fn salvage(
@@ -54,7 +57,7 @@ pub(crate) fn salvage(
         builder: LogBuilder::new(&**to, log)?,
         next: 1,
         batch: Records::default(),
-        checkpoints: Checkpoints::new(),
+        carried: Carried::default(),
         wanted: wanted_snapshots(&snapshots),
         out: Salvaged::of(found.head.store, store),
     };
@@ -95,7 +98,7 @@ struct Salvaging<'a> {
     next: u64,
     /// Records at the positions before it that are not written yet.
     batch: Records,
-    checkpoints: Checkpoints,
+    carried: Carried,
     wanted: HashMap<String, Vec<WantedSnapshot>>,
     out: Salvaged,
 }
@@ -204,9 +207,8 @@ impl Salvaging<'_> {
         let bytes = SegmentBytes::File(file.clone());
         let folded = fold_segment(&mut *source_of(&bytes, limit.offset), info, limit)?;
         let (index, open) = (&folded.index, folded.walker.open.is_some());
-        index.for_each_checkpoint(&mut |entry| {
-            take_checkpoint(&mut self.checkpoints, entry.clone());
-        });
+        index.for_each_checkpoint(&mut |entry| self.carried.take_checkpoint(entry.clone()));
+        index.for_each_settings(&mut |entry| self.carried.take_settings(entry.clone()));
         let end = info.first_position() + u64::from(index.events());
         let end = end.min(until);
         let mut source = FileSource::new(file, limit.offset);
@@ -226,6 +228,10 @@ impl Salvaging<'_> {
             self.lose(through.min(end), &cause)?;
         }
         self.write()?;
+        let text = "checkpoints and settings of streams in damaged bytes are lost as well";
+        if !folded.damage.is_empty() && !self.out.notes.iter().any(|note| note == text) {
+            self.out.notes.push(text.into());
+        }
         self.out.damage.extend(folded.damage);
         Ok(open)
     }
@@ -305,7 +311,7 @@ impl Salvaging<'_> {
 
     /// What is kept beside the log, and then the head.
     fn finish(self, to: &dyn Disk, (found, snapshots): (&Survey, &KeyedFile)) -> Result<Salvaged> {
-        let Self { opening, builder, checkpoints, wanted, mut out, .. } = self;
+        let Self { opening, mut builder, carried, wanted, mut out, .. } = self;
         let disk = opening.disk.clone();
         let file = (FileName::Checkpoints, Purpose::Checkpoints);
         let saved = KeyedFile::load(disk, found.head.store, file.0, file.1)?;
@@ -317,7 +323,8 @@ impl Salvaging<'_> {
             }
         }
         let last = Position::new(builder.next_position() - 1);
-        let kept = keep_checkpoints((&saved, &checkpoints), last, &mut out);
+        let kept = keep_checkpoints((&saved, &carried), last, &mut out);
+        write_settings(&mut builder, carried)?;
         let (there, left): (Vec<_>, Vec<_>) =
             wanted.into_values().flatten().partition(|wanted| wanted.there);
         out.snapshots = there.len() as u64;
@@ -340,22 +347,36 @@ impl Salvaging<'_> {
     }
 }
 
+/// What is set of streams, as it was said last.
+fn write_settings(builder: &mut LogBuilder<'_>, carried: Carried) -> Result<()> {
+    let mut all: Vec<_> = carried.settings.into_values().collect();
+    all.sort_by(|a, b| a.stream.cmp(&b.stream));
+    for some in all.chunks(SETTINGS_TOGETHER) {
+        let mut records = Vec::new();
+        for SettingsEntry { stream, lifecycle, .. } in some {
+            SettingsRecord { stream, lifecycle: *lifecycle }.push(&mut records);
+        }
+        builder.control(&records)?;
+    }
+    Ok(())
+}
+
 /// The checkpoints whose event is there, sorted by name; the others are told.
 fn keep_checkpoints(
-    (saved, carried): (&KeyedFile, &Checkpoints),
+    (saved, carried): (&KeyedFile, &Carried),
     last: Position,
     out: &mut Salvaged,
 ) -> Vec<(String, Checkpoint)> {
     let mut names: Vec<String> =
         saved.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
-    names.extend(carried.keys().cloned());
+    names.extend(carried.checkpoints.keys().cloned());
     names.sort();
     names.dedup();
     let mut kept = Vec::new();
     for name in names {
         let value = saved.get(name.as_bytes()).ok().flatten();
         let found = value.and_then(|value| Checkpoint::decode(&value));
-        let carried = carried.get(&name).map(Checkpoint::of_log);
+        let carried = carried.checkpoints.get(&name).map(Checkpoint::of_log);
         let Some(checkpoint) = Checkpoint::later(found, carried) else { continue };
         let position = checkpoint.position;
         match position <= last && !out.lacks(position) {

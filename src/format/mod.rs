@@ -20,7 +20,7 @@ pub(crate) use checksum::crc_from;
 pub(crate) use checksum::{crc, segment_seed};
 pub(crate) use control::{
     CheckpointRecord, LOST_RANGE_MOST, LOST_SEGMENT_MOST, LostRange, LostReason, Opening,
-    Predecessor, Seal, positions_of,
+    Predecessor, Seal, SettingsRecord, positions_of,
 };
 pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,

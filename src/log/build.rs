@@ -130,6 +130,18 @@ impl<'a> LogBuilder<'a> {
         Ok(())
     }
 
+    /// Adds a batch of control records alone, laid out but not placed, less than a frame's worth.
+    pub(crate) fn control(&mut self, records: &[u8]) -> Result<()> {
+        let bytes = records.len() as u64;
+        self.make_room(bytes + frame_overhead(bytes))?;
+        let Cursor { position, number, .. } = self.stage.cursor;
+        let place = (position, number, self.last_recorded_at);
+        self.stage.durable = self.last_frame();
+        let part = (BatchPart { first: true, last: true }, 1, 0);
+        self.stage.frame(FrameKind::Batch, part, &[records], |_| place);
+        self.flush()
+    }
+
     /// Says of the next positions that their events are lost.
     pub(crate) fn lost(&mut self, range: LostRange) -> Result<()> {
         if self.lost + u64::from(range.positions) > LOST_SEGMENT_MOST {

@@ -7,17 +7,17 @@ use uuid::Uuid;
 
 use super::files::{failed, read_small};
 use super::head::read_heads;
+use super::pieces::{frame_piece, number, record_piece, text};
 use super::survey::{FIRST_FRAME, find_segment};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    Bad, CheckpointRecord, Expected, FRAME_HEADER_BYTES, FileName, FrameHeader, FrameKind, Head,
-    KEYED_ALIGN, KeyedStep, LIVE_BYTES, LiveMark, LostRange, Opening, RECORD_HEAD_BYTES, Record,
-    RecordHead, RecordKind, Seal, SegmentHeader, Source, Step, Walker, chain_after, decode_event,
-    find_header, keyed_seed, keyed_step, name_of, segment_seed,
+    Bad, Expected, FRAME_HEADER_BYTES, FileName, FrameHeader, Head, KEYED_ALIGN, KeyedStep,
+    LIVE_BYTES, LiveMark, RECORD_HEAD_BYTES, RecordHead, SegmentHeader, Source, Step, Walker,
+    chain_after, find_header, keyed_seed, keyed_step, name_of, segment_seed,
 };
 use crate::segment::FileSource;
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Piece, PieceValue, Result};
+use crate::types::{Error, ErrorKind, Piece, Result};
 
 /// How far a dump goes, and what it leaves out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,18 +74,6 @@ struct Dump<'a> {
     size: u64,
     head: Option<Head>,
     bounds: DumpBounds,
-}
-
-fn number(value: impl Into<u64>) -> PieceValue {
-    PieceValue::Number(value.into())
-}
-
-fn text(value: impl Into<String>) -> PieceValue {
-    PieceValue::Text(value.into())
-}
-
-fn sum(value: u32) -> PieceValue {
-    PieceValue::Checksum(value)
 }
 
 impl Dump<'_> {
@@ -374,111 +362,6 @@ impl Dump<'_> {
         }
         Ok(true)
     }
-}
-
-fn frame_piece(at: u64, header: &FrameHeader, dead: bool) -> Piece {
-    let kind = match header.kind {
-        FrameKind::Opening => "opening frame",
-        FrameKind::Batch => "batch frame",
-        FrameKind::Seal => "seal frame",
-        FrameKind::Closed => "closed frame",
-        FrameKind::Mark => "mark frame",
-        FrameKind::Skipped(_) => "filler frame",
-        FrameKind::Unknown(_) => "unknown frame",
-    };
-    let mut piece = Piece::new(at, header.length.into(), kind);
-    let part = match (header.part.first, header.part.last) {
-        (true, true) => "whole",
-        (true, false) => "first",
-        (false, true) => "last",
-        (false, false) => "middle",
-    };
-    piece.fields = vec![
-        ("length", number(header.length)),
-        ("number", number(header.number)),
-        ("position", number(header.first_position)),
-        ("events", number(header.events)),
-        ("durable", number(header.durable)),
-        ("epoch", number(header.epoch)),
-        ("chain", sum(header.chain)),
-        ("records", sum(header.records_crc)),
-    ];
-    if header.kind == FrameKind::Batch {
-        piece.fields.push(("part", text(part)));
-    }
-    if dead {
-        piece.fields.push(("dead", number(true)));
-    }
-    piece
-}
-
-fn record_piece(at: u64, head: &RecordHead, bytes: &[u8], seed: u32) -> Piece {
-    let kind = match head.kind {
-        RecordKind::Event => "event",
-        RecordKind::Checkpoint => "checkpoint",
-        RecordKind::Opening => "opening",
-        RecordKind::Seal => "seal",
-        RecordKind::Lost => "lost range",
-        RecordKind::Skipped(_) => "filler",
-        RecordKind::Unknown(_) => "unknown record",
-    };
-    let mut piece = Piece::new(at, head.record_bytes() as u64, kind);
-    piece.depth = 1;
-    piece.fields = vec![
-        ("position", number(head.position)),
-        ("version", number(head.version)),
-        ("recorded_at", number(head.recorded_at)),
-        ("body_bytes", number(head.body_length)),
-        ("body", sum(head.body_crc)),
-    ];
-    match Record::decode(bytes, seed) {
-        None => piece.problem = Some("its body does not check".into()),
-        Some(record) => piece.fields.extend(fields_of(&record)),
-    }
-    piece
-}
-
-fn fields_of(record: &Record<'_>) -> Vec<(&'static str, PieceValue)> {
-    if let Some(event) = decode_event(record) {
-        return vec![
-            ("stream", text(event.stream())),
-            ("type", text(event.event_type())),
-            ("id", text(event.id().to_string())),
-            ("tags", number(event.tags().count() as u64)),
-            ("metadata_bytes", number(event.metadata().len() as u64)),
-            ("data_bytes", number(event.data().len() as u64)),
-        ];
-    }
-    match record.head.kind {
-        RecordKind::Opening => Opening::decode(record.body).map(|opening| {
-            let before = opening.predecessor;
-            vec![
-                ("predecessor", number(before.number)),
-                ("end", number(before.end)),
-                ("frame", number(before.frame)),
-                ("chain", sum(before.chain)),
-            ]
-        }),
-        RecordKind::Seal => {
-            Seal::decode(record.body).map(|seal| vec![("events", number(seal.events))])
-        }
-        RecordKind::Checkpoint => CheckpointRecord::decode(record.body).map(|checkpoint| {
-            vec![
-                ("name", text(checkpoint.name)),
-                ("at_position", number(checkpoint.position)),
-                ("id", text(checkpoint.id.to_string())),
-            ]
-        }),
-        RecordKind::Lost => LostRange::decode(record.body).map(|lost| {
-            vec![
-                ("positions", number(lost.positions)),
-                ("was_in_segment", number(lost.segment)),
-                ("was_at", number(lost.offset)),
-            ]
-        }),
-        _ => None,
-    }
-    .unwrap_or_default()
 }
 
 /// The names of the files of a store that have a format, segments last.

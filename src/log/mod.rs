@@ -10,6 +10,7 @@ mod headless;
 mod keyed;
 mod live;
 mod mend;
+mod pieces;
 mod recover;
 mod scarred;
 mod stage;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use factlog::disk::{Fault, FaultKind, SimDisk};
 use factlog::{
-    ErrorKind, Expect, Position, Query, RecordedEvent, Repair, Repaired, Result, Salvaged, Store,
-    Version,
+    ErrorKind, Expect, Hidden, Position, Query, RecordedEvent, Repair, Repaired, Result, Salvaged,
+    Store, Version,
 };
 
 use crate::rig::{CHANGING_CALLS, Random, answers, cases, event, open, options, read_only, sample};
@@ -43,7 +43,7 @@ fn accepting(disk: &SimDisk) -> Store {
 }
 
 fn events(store: &Store) -> Vec<RecordedEvent> {
-    store.read_all().to_vec().unwrap()
+    store.read_all().hidden(Hidden::Include).to_vec().unwrap()
 }
 
 /// Positions that the report lists.
@@ -68,21 +68,24 @@ fn holds_the_rest(to: &SimDisk, salvaged: &Salvaged, model: &[RecordedEvent]) {
     for how in [options(), options().rebuild_index(true)] {
         let store = how.accept_lost(true).open_on(Arc::new(to.copy())).unwrap();
         assert_eq!(events(&store), there);
-        let mut backward = store.read_all().backward().to_vec().unwrap();
+        let all = store.read_all().hidden(Hidden::Include);
+        let mut backward = all.backward().to_vec().unwrap();
         backward.reverse();
         assert_eq!(backward, there);
         for event in &there {
             assert_eq!(store.event(event.id()).unwrap().as_ref(), Some(event));
             let (stream, version) = (event.stream(), event.version());
-            assert_eq!(store.stream_event(stream, version).unwrap().as_ref(), Some(event));
+            let by_version = store.stream_event(stream, version).unwrap();
+            assert!(by_version.as_ref().is_none_or(|found| found == event));
             let of_stream: Vec<_> =
                 there.iter().filter(|e| e.stream() == stream).cloned().collect();
-            assert_eq!(store.read_stream(stream).to_vec().unwrap(), of_stream);
+            let read = store.read_stream(stream).hidden(Hidden::Include);
+            assert_eq!(read.to_vec().unwrap(), of_stream);
             let head = store.head(stream).unwrap().unwrap();
             assert_eq!(head.version, of_stream.last().unwrap().version());
         }
         let query = Query::types(["Paid", "Sent"]).tag("mod:2");
-        let found = store.read(query.clone()).to_vec().unwrap();
+        let found = store.read(query.clone()).hidden(Hidden::Include).to_vec().unwrap();
         let wanted = there.iter().filter(|event| {
             ["Paid", "Sent"].contains(&event.event_type()) && event.tags().any(|t| t == "mod:2")
         });
@@ -198,6 +201,29 @@ fn uncertified(disk: &SimDisk) -> bool {
     let opened = open(&disk.copy());
     opened.is_ok_and(|store| store.last_position().get() < 16)
         || read_only(disk).is_ok_and(|store| store.last_position().get() < 16)
+}
+
+/// What was set of a stream lies in the log without a position of its own, and goes along.
+#[test]
+fn deleted_streams_stay_deleted_in_a_salvaged_store() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    for number in 0..4 {
+        let stream = format!("A-{}", number % 2);
+        store.append(&*stream, Expect::Any, [event(number, 10)]).unwrap();
+    }
+    store.delete_stream("A-0", Expect::Any).unwrap();
+    store.tombstone_stream("A-1", Expect::Any).unwrap();
+    store.close().unwrap();
+    let to = SimDisk::new(2);
+    let salvaged = salvage(&disk, &to).unwrap();
+    assert_eq!((salvaged.events, salvaged.lost()), (4, 0));
+    let store = open(&to).unwrap();
+    assert_eq!(store.read_stream("A-0").count().unwrap(), 0);
+    let buried = store.append("A-1", Expect::Any, [event(9, 1)]).unwrap_err();
+    assert_eq!(buried.kind(), ErrorKind::Deleted);
+    let appended = store.append("A-0", Expect::NoStream, [event(10, 1)]).unwrap();
+    assert_eq!(appended.streams[0].first, Version::new(3));
 }
 
 fn with_lost_middle() -> (SimDisk, Salvaged) {
@@ -443,6 +469,7 @@ fn mended(disk: &SimDisk) {
     assert_eq!(found.all, wanted.all);
     assert_eq!(found.streams, wanted.streams);
     assert_eq!(found.snapshots, wanted.snapshots);
+    assert_eq!(found.lives, wanted.lives);
     // The first entry is lost, a later one of the same name counts.
     assert_eq!(found.checkpoints, wanted.checkpoints);
 }

@@ -193,22 +193,22 @@ fn measure(dir: &Path, args: &BenchArgs, messages: &Messages) -> Result<Vec<Row>
 
 /// What any durable log has to do, and nothing else.
 fn bare(path: &Path, size: usize, most: Duration) -> Result<Measured, Failure> {
-    const PREPARED: u64 = 8 << 20;
+    const PREPARED: usize = 8 << 20;
     let failed = || Failure::io("cannot measure the disk");
     let file = OpenOptions::new().create_new(true).read(true).write(true).open(path);
     let file = file.map_err(failed())?;
-    file.write_all_at(&vec![0; PREPARED as usize], 0).map_err(failed())?;
+    file.write_all_at(&vec![0; PREPARED], 0).map_err(failed())?;
     file.sync_all().map_err(failed())?;
     let record = vec![0x5A; size + 140];
     let begun = Instant::now();
-    let (mut measured, mut at) = (Measured::default(), 0);
+    let (mut measured, mut at) = (Measured::default(), 0_usize);
     while begun.elapsed() < most {
         let before = Instant::now();
-        file.write_all_at(&record, at).map_err(failed())?;
+        file.write_all_at(&record, at as u64).map_err(failed())?;
         file.sync_data().map_err(failed())?;
         measured.times.push(before.elapsed());
-        at += record.len() as u64;
-        if at + record.len() as u64 > PREPARED {
+        at += record.len();
+        if at + record.len() > PREPARED {
             at = 0;
         }
     }
@@ -304,7 +304,8 @@ fn print(out: &mut Out, answer: &Answer) -> Result<(), Failure> {
     for row in &answer.rows {
         let micros = |time: Option<f64>| time.map_or("-".into(), |time| format!("{time:.0} µs"));
         let (p50, p99) = (micros(row.p50_us), micros(row.p99_us));
-        let per_second = grouped(row.per_second as u64);
+        let per_second = format!("{:.0}", row.per_second).parse().map(grouped);
+        let per_second = per_second.unwrap_or_default();
         let (name, ratio) = (&row.name, row.ratio);
         out.line(format!("{name:26} {per_second:>13} {ratio:>8.2} {p50:>10} {p99:>10}"))?;
     }

@@ -16,6 +16,7 @@ pub mod repair;
 pub mod salvage;
 pub mod shell;
 pub mod stats;
+pub mod stream;
 pub mod streams;
 pub mod subs;
 pub mod tail;

@@ -15,7 +15,8 @@ use crate::select::no_store;
 const EXAMPLES: &str = "\
 Reads everything and says what it would do; with --write it does it. It mends what is known twice: a
 lost head, a segment's header block, entries of checkpoints and snapshots that do not check,
-indexes, and an unfinished end as every opening does. What it replaces or cuts is kept in .torn files beside.
+indexes, and an unfinished end as every opening does. What it replaces or cuts is kept in .torn
+files beside.
 Where an event is damaged it changes nothing at all: see `factlog salvage`.
 
 Exit codes: 0 nothing to do, or done; 10 there is something to do (dry run); 11 events are damaged.
