@@ -244,9 +244,10 @@ pub mod fuzzing;
 #[cfg(feature = "stream")]
 pub use api::DeliveryStream;
 pub use api::{
-    BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Dump, Events, Options, Read, Repair,
-    Source, Start, Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket,
-    Verify, repair, salvage, verify,
+    BackupOptions, BackupReport, BatchBuilder, BranchOptions, BranchReport, CategoryInfo,
+    CheckpointInfo, Delivery, Dump, Events, Options, Read, Repair, RestoreTo, Source, Start, Stats,
+    Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, Verify, repair, restore,
+    restore_on, salvage, verify,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "model")]

@@ -1,6 +1,7 @@
 //! Layer 6.9: one writer, many readers.
 
 mod batch;
+mod branch;
 mod catalog;
 mod check;
 mod close;
@@ -33,6 +34,7 @@ pub use batch::{Appended, StreamAppended};
 pub(crate) use batch::{Batch, BatchEvent, BatchStream};
 #[cfg(feature = "model")]
 pub(crate) use batch::{Late, MakeBatch};
+pub(crate) use branch::{BranchPlan, Branched};
 pub(crate) use catalog::View;
 pub(crate) use check::doubtful_sidecars;
 pub(crate) use commit::{commit_inline, drive};

@@ -83,6 +83,9 @@ pub(crate) fn open_writer(
     engine.watch.raise(last, last);
     roll_if_sealed(&engine, &mut recovered.tail)?;
     *engine.tail.lock() = Some(recovered.tail);
+    if !engine.report.clean {
+        engine.settle_checkpoints()?;
+    }
     let engine = Arc::new(engine);
     let mut threads = Vec::new();
     if background {

@@ -10,15 +10,18 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use crate::demo::{DemoArgs, writer::WriterArgs};
 use crate::exit::Failure;
 use crate::verbs::append::AppendArgs;
+use crate::verbs::backup::BackupArgs;
 use crate::verbs::bench::BenchArgs;
 use crate::verbs::dump::DumpArgs;
 use crate::verbs::export::ExportArgs;
+use crate::verbs::fork::ForkArgs;
 use crate::verbs::get::GetArgs;
 use crate::verbs::import::ImportArgs;
 use crate::verbs::info::InfoArgs;
 use crate::verbs::init::InitArgs;
 use crate::verbs::read::ReadArgs;
 use crate::verbs::repair::RepairArgs;
+use crate::verbs::restore::RestoreArgs;
 use crate::verbs::salvage::SalvageArgs;
 use crate::verbs::shell::{CompletionsArgs, ManArgs};
 use crate::verbs::stats::{StatsArgs, TypesArgs};
@@ -153,6 +156,12 @@ pub enum Verb {
     Salvage(SalvageArgs),
     /// Measure this disk, and a store on it
     Bench(BenchArgs),
+    /// Copy a store, also beside its writer; later runs copy what is new
+    Backup(BackupArgs),
+    /// Make a store from a backup, to its end, a position or a time
+    Restore(RestoreArgs),
+    /// Make a store that begins as this one, up to a position, and shares its files
+    Fork(ForkArgs),
     /// Print what completes this command line in a shell
     Completions(CompletionsArgs),
     /// Print the manual

@@ -3,16 +3,19 @@
 //! Knows: how a store is opened for writing. Does not know: what is written.
 
 pub mod append;
+pub mod backup;
 pub mod bench;
 mod damage;
 pub mod dump;
 pub mod export;
+pub mod fork;
 pub mod get;
 pub mod import;
 pub mod info;
 pub mod init;
 pub mod read;
 pub mod repair;
+pub mod restore;
 pub mod salvage;
 pub mod shell;
 pub mod stats;
