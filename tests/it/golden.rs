@@ -148,13 +148,15 @@ fn made(what: &str) -> SimDisk {
     if what == "damaged" || what == "salvaged" {
         disk.flip_bit(&segment(1), 4096 + 144 + 200, 3);
     }
-    if what == "salvaged" {
-        let to = SimDisk::new(2);
-        let salvage = options().salvage_on(Arc::new(disk), Arc::new(to.clone()), &mut |_, _| ());
-        assert!(salvage.unwrap().lost() > 0);
-        return to;
-    }
-    disk
+    if what == "salvaged" { salvaged(disk) } else { disk }
+}
+
+/// What checks of a damaged store.
+fn salvaged(damaged: SimDisk) -> SimDisk {
+    let to = SimDisk::new(2);
+    let salvage = options().salvage_on(Arc::new(damaged), Arc::new(to.clone()), &mut |_, _| ());
+    assert!(salvage.unwrap().lost() > 0);
+    to
 }
 
 /// A store or a copy that begins with the segments of another.
