@@ -100,7 +100,7 @@
 //! | `InDoubt` | open the store again and retry with the same event ids |
 //! | `Poisoned` | an earlier write failed: open the store again; reading goes on meanwhile |
 //! | `Locked` | close the other writer, or open read-only |
-//! | `Damaged` | run [`verify`], restore from a copy, or read on with [`Store::open_read_only`] |
+//! | `Damaged` | [`verify`], then [`repair`], a copy or [`salvage`]; or [`Store::open_read_only`] |
 //! | `Unsupported` | use a newer version of this crate |
 //! | `Decode` | the data has another shape than the type asked for |
 //! | `Failed` | a handler of yours failed: its reason is the source |
@@ -245,8 +245,9 @@ pub mod fuzzing;
 pub use api::DeliveryStream;
 pub use api::{
     BackupOptions, BackupReport, BatchBuilder, BranchOptions, BranchReport, CategoryInfo,
-    CheckpointInfo, Delivery, Events, Options, Read, RestoreTo, Source, Start, Stats, Store,
-    StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, restore, restore_on, verify,
+    CheckpointInfo, Delivery, Dump, Events, Options, Read, Repair, RestoreTo, Source, Start, Stats,
+    Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, Verify, repair, restore,
+    restore_on, salvage, verify,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "model")]
@@ -268,9 +269,10 @@ pub use model::{
 };
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
-    HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query,
-    QueryItem, ReclaimReport, RecordedEvent, Recovery, Result, Retention, RewrittenSegment,
-    SetAside, SidecarRebuilt, StreamKey, StreamName, StreamState, Tags, Timestamp, Version,
+    HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Piece, PieceValue,
+    Position, Query, QueryItem, ReclaimReport, RecordedEvent, Recovery, RepairStep, Repaired,
+    Result, Retention, RewrittenSegment, Salvaged, SetAside, SidecarRebuilt, StreamKey, StreamName,
+    StreamState, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

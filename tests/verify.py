@@ -19,8 +19,9 @@ from zlib import crc32
 
 BLOCK = 4096
 KINDS = OPENING, BATCH, SEAL, CLOSED, MARK = 1, 2, 3, 4, 5
-RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, STUB, SETTINGS = 1, 2, 3, 4, 5, 7
+RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, STUB, LOST, SETTINGS = 1, 2, 3, 4, 5, 6, 7
 FILLER = 128
+LOST_MOST = 1 << 20
 LIMIT = 2**63 - 1
 LONGEST = 96 << 20
 
@@ -104,6 +105,16 @@ class Segment:
             raise Bad("a stub is too short")
         return record.body[24:28]
 
+    @staticmethod
+    def lost(record):
+        """How many positions a lost range covers (section 7)."""
+        if len(record.body) != 24:
+            raise Bad("a lost range has another length")
+        positions, reason, pad, _, _ = struct.unpack("<IB3sQQ", record.body)
+        if not 1 <= positions <= LOST_MOST or reason not in (1, 2, 3) or any(pad):
+            raise Bad("a lost range cannot be")
+        return positions
+
     def frame_at(self, at, header, end):
         """The frame whose header was found at `at` and belongs there, its records checked (section 6)."""
         if header.flags or header.part > 3 or (header.kind < 128 and header.kind not in KINDS):
@@ -116,10 +127,10 @@ class Segment:
             record = self.record(place, stop)
             if record.flags or (record.kind < 128 and record.kind not in RECORDS):
                 raise Unsupported("record kind %d, flags %#x" % (record.kind, record.flags))
-            if record.kind in (EVENT, STUB):
-                if record.position != header.position + events:
-                    raise Bad("an event has the wrong position")
-                events += 1
+            positions = 1 if record.kind in (EVENT, STUB) else self.lost(record) if record.kind == LOST else 0
+            if positions and record.position != header.position + events:
+                raise Bad("an event has the wrong position")
+            events += positions
             records.append(record)
             heads = crc32(self.in_frame(record), heads)
             place += 40 + record.length + -record.length % 8
@@ -161,7 +172,7 @@ class Store:
     def __init__(self, directory, listing=None):
         self.directory, self.listing = directory, listing
         self.damage, self.torn = [], None
-        self.events = self.reclaimed = self.frames = self.segment_count = 0
+        self.events = self.reclaimed = self.lost = self.frames = self.segment_count = 0
         self.closed = self.tail_is_damaged = False
         self.certified = self.epoch = 0
         self.digest = hashlib.sha256()
@@ -169,7 +180,7 @@ class Store:
         self.pending, self.carried, self.checkpoints, self.settings = [], {}, {}, {}
 
     def result(self):
-        return {"closed": self.closed, "events": self.events, "reclaimed": self.reclaimed,
+        return {"closed": self.closed, "events": self.events, "reclaimed": self.reclaimed, "lost": self.lost,
                 "segments": self.segment_count, "frames": self.frames, "torn": self.torn, "damage": self.damage,
                 "checkpoints": self.checkpoints, "settings": self.settings, "digest": self.digest.hexdigest()}
 
@@ -501,6 +512,8 @@ class Store:
             for record in frame.records:
                 if record.kind in (EVENT, STUB):
                     self.event(frame.segment.name, record)
+                if record.kind == LOST:
+                    self.lost += struct.unpack("<I", record.body[:4])[0]
                 if record.kind == CHECKPOINT:
                     length = record.body[0]
                     position, uuid = struct.unpack("<Q16s", record.body[1 + length:])
@@ -528,14 +541,16 @@ class Store:
             self.note(name, record.offset, "an event's body is impossible")
             return
         stream, key = parts[0], body[:16] + (b"" if self.scope == 1 else parts[0])
-        before = self.streams.get(stream, 0 if self.first == 1 else None)
-        if self.whole and before is not None and record.version != before + 1:
+        before, then = self.streams.get(stream, (0 if self.first == 1 else None, 0))
+        # A version may be missing for each position that was lost in between.
+        if self.whole and before is not None and not 0 < record.version - before <= 1 + self.lost - then:
             self.note(name, record.offset, "version %d follows %d" % (record.version, before))
         if key in self.ids:
             self.note(name, record.offset, "an event id is stored twice")
         if record.recorded_at < self.newest:
             self.note(name, record.offset, "recorded_at falls")
-        self.streams[stream], self.newest = record.version, max(self.newest, record.recorded_at)
+        self.streams[stream] = record.version, self.lost
+        self.newest = max(self.newest, record.recorded_at)
         self.ids.add(key)
         self.events += 1
         if record.kind == STUB:

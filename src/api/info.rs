@@ -58,6 +58,8 @@ pub struct CheckpointInfo {
 pub struct Stats {
     /// Events in the log.
     pub events: u64,
+    /// Positions whose events a salvage could not save.
+    pub lost: u64,
     /// Streams with events.
     pub streams: u64,
     /// Segment files of the log.

@@ -4,12 +4,14 @@ mod append;
 mod branch;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
+mod dump;
 mod heads;
 mod hiding;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
 mod lifecycle;
+mod mend;
 mod options;
 mod read;
 mod reclaim;
@@ -30,9 +32,11 @@ pub use branch::{
 };
 #[cfg(feature = "model")]
 pub(crate) use claims::Claim;
+pub use dump::Dump;
 #[cfg(feature = "model")]
 pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
+pub use mend::{Repair, repair, salvage};
 pub use options::Options;
 pub use read::{Events, Read};
 pub use source::Source;
@@ -40,4 +44,4 @@ pub use store::Store;
 #[cfg(feature = "stream")]
 pub use stream::DeliveryStream;
 pub use subscribe::{Delivery, Start, SubscribeOptions, Subscription};
-pub use verify::verify;
+pub use verify::{Verify, verify};

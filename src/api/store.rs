@@ -276,7 +276,10 @@ impl Store {
         let view = self.engine().view()?;
         match view.position_of(name.as_str(), version) {
             Some(position) => self.shown(name.as_str(), view.event_at(position)?),
-            None => self.sure(None),
+            None => {
+                view.refuse_lost(name.as_str(), version)?;
+                self.sure(None)
+            }
         }
     }
 
@@ -374,7 +377,8 @@ impl Store {
         let mut stats = Stats::default();
         {
             let catalog = engine.catalog.read();
-            stats.events = catalog.last.get();
+            stats.lost = catalog.segments.iter().map(|segment| segment.count_lost()).sum();
+            stats.events = catalog.last.get().saturating_sub(stats.lost);
             stats.streams = catalog.heads.len().into();
             stats.segments = catalog.segment_count() as u64;
             stats.heads_memory_bytes = catalog.heads.memory_bytes() as u64;

@@ -6,7 +6,7 @@
 use uuid::Uuid;
 
 use super::heads::{Carried, Heads, take_in};
-use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
+use super::segment::{EventReader, Segment, SegmentIndex, Segments, lost, segment_at};
 use crate::index::{CheckpointEntry, Head, SegmentLookup, SettingsEntry};
 use crate::sync::{Arc, Ordering};
 use crate::types::{
@@ -21,6 +21,8 @@ pub(crate) struct Catalog {
     pub carried: Carried,
     /// The last event that may be seen.
     pub last: Position,
+    /// Readers step over what a salvage could not save.
+    pub accept_lost: bool,
 }
 
 impl Catalog {
@@ -47,6 +49,14 @@ impl Catalog {
             }
         }
         last.map_or(Ok(()), |last| set_head(heads, &last))
+    }
+
+    /// Takes positions in whose events a salvage could not save.
+    pub(crate) fn push_lost(&mut self, (position, count): (u64, u32)) -> Result<(), &'static str> {
+        match self.segments.last().map(|segment| &segment.index) {
+            Some(SegmentIndex::Memory(index)) => index.write().push_lost(position, count),
+            _ => Err("the newest segment is sealed"),
+        }
     }
 
     pub(crate) fn push_checkpoint(&mut self, entry: CheckpointEntry) {
@@ -125,9 +135,24 @@ impl Catalog {
         })
     }
 
-    pub(crate) fn view(&self) -> View {
-        View { segments: self.segments.clone(), last: self.last }
+    /// The last position that a salvage could not save.
+    pub(crate) fn last_lost_by_salvage(&self) -> Option<Position> {
+        self.segments.iter().rev().find_map(|segment| segment.last_lost())
     }
+
+    pub(crate) fn view(&self) -> View {
+        let (last, accept_lost) = (self.last, self.accept_lost);
+        View { segments: self.segments.clone(), last, accept_lost }
+    }
+}
+
+/// The first ordinal from this one on that was not lost by a salvage.
+fn not_lost_from(index: &dyn SegmentLookup, ordinal: u32) -> u32 {
+    let lost = index.lost();
+    let from = lost.partition_point(|lost| *lost < ordinal);
+    let rest = lost.get(from..).unwrap_or_default();
+    let run = (ordinal..).zip(rest).take_while(|(here, lost)| *here == **lost).count();
+    ordinal.saturating_add(u32::try_from(run).unwrap_or(u32::MAX))
 }
 
 fn set_head(heads: &mut Heads, event: &EventRef<'_>) -> Result<(), &'static str> {
@@ -174,6 +199,8 @@ enum Run {
 pub(crate) struct View {
     pub segments: Segments,
     pub last: Position,
+    /// Its reader steps over what a salvage could not save.
+    pub accept_lost: bool,
 }
 
 impl View {
@@ -247,6 +274,19 @@ impl View {
         None
     }
 
+    /// # Errors
+    /// `Damaged` when the version is one that the stream has had and a salvage could not save.
+    pub(crate) fn refuse_lost(&self, stream: &str, version: Version) -> Result<()> {
+        let salvaged = self.segments.iter().any(|segment| segment.last_lost().is_some());
+        let had = || self.head(stream).is_some_and(|(last, _)| version <= last);
+        if !salvaged || version == Version::NONE || !had() {
+            return Ok(());
+        }
+        Err(lost(format!("version {version} of stream {stream:?} was lost by salvage"))
+            .in_stream(stream)
+            .at_version(version))
+    }
+
     /// Where a version lies as seen from the stream's events in one segment.
     fn run_in(&self, at: usize, stream: &str, version: Version) -> Option<Run> {
         let segment = self.segments.get(at)?;
@@ -293,8 +333,10 @@ impl View {
         let (mut low, mut high) = (0, segment.events());
         while low < high {
             let middle = low + (high - low) / 2;
-            if reader.read(segment, middle)?.recorded_at() < time {
-                low = middle + 1;
+            // A lost event has no time: the next one that is there speaks for it.
+            let there = segment.ask(|index| not_lost_from(index, middle)).min(high);
+            if there < high && reader.read(segment, there)?.recorded_at() < time {
+                low = there + 1;
             } else {
                 high = middle;
             }

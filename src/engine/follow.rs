@@ -17,10 +17,10 @@ use super::sidecars::{Opening, begun, open_to_read};
 use crate::clock::monotonic;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    CheckpointRecord, Frame, Head, LiveMark, RecordKind, Step, Walker, decode_event,
+    CheckpointRecord, Frame, Head, LiveMark, LostRange, RecordKind, Step, Walker, decode_event,
 };
 use crate::index::CheckpointEntry;
-use crate::log::{LogEnd, SegmentInfo, Survey, find_segment, read_live, survey};
+use crate::log::{LogEnd, SegmentInfo, Survey, TailEnd, find_segment, read_live, survey};
 use crate::segment::{EndVerdict, FileSource, certified_extent};
 use crate::sync::{Arc, Ordering, park_timeout};
 use crate::types::{Error, ErrorKind, IdScope, OpenReport, Position, Result};
@@ -140,12 +140,7 @@ impl Follower {
         }
         let damaged = end.verdict == EndVerdict::Damaged;
         let limit = if damaged {
-            let live = found.live.filter(|mark| mark.segment == tail.number);
-            let next = live.map_or(u64::MAX / 4, |mark| mark.next_position);
-            // The last byte of a frame may be zero, so the walk may have come further.
-            let seen = end.used.max(end.walk.stop);
-            let offset = live.map_or(seen, |mark| mark.end.max(seen));
-            FoldLimit { offset, frame: u64::MAX, next_position: next, tolerant: true }
+            limit_of_damaged(opening, found, tail, &end)?
         } else {
             let place = match planted!(FollowerBeyondDurable) {
                 true => end.walk.good,
@@ -156,7 +151,6 @@ impl Follower {
             FoldLimit { offset, frame, next_position, tolerant: false }
         };
         let before = report.damage.len();
-        let limit = if damaged { bounded(opening, tail, limit)? } else { limit };
         let segment = opening.tail_in(file.clone(), tail, limit, report)?;
         if damaged && report.damage.len() == before {
             report.damage.push(crate::types::Damage {
@@ -284,6 +278,22 @@ fn no_frame() -> crate::format::Expected {
     crate::format::Expected { number: 0, position: 1, chain: 0, epoch_min: 0, epoch_max: u32::MAX }
 }
 
+/// How far a damaged tail is read.
+pub(super) fn limit_of_damaged(
+    opening: &Opening<'_>,
+    found: &Survey,
+    tail: &SegmentInfo,
+    end: &TailEnd,
+) -> Result<FoldLimit> {
+    let live = found.live.filter(|mark| mark.segment == tail.number);
+    let next_position = live.map_or(u64::MAX / 4, |mark| mark.next_position);
+    // The last byte of a frame may be zero, so the walk may have come further.
+    let seen = end.used.max(end.walk.stop);
+    let offset = live.map_or(seen, |mark| mark.end.max(seen));
+    let frame = u64::MAX;
+    bounded(opening, tail, FoldLimit { offset, frame, next_position, tolerant: true })
+}
+
 /// A segment whose successor is lost, and with it the word where this one ends. Recovery may have
 /// ended it before its last frames and used their positions again, so only what the segment itself
 /// names as durable is served.
@@ -292,6 +302,11 @@ fn open_ended(
     info: &SegmentInfo,
     report: &mut OpenReport,
 ) -> Result<Segment> {
+    opening.tail(info, limit_of_severed(opening, info)?, report)
+}
+
+/// How far such a segment is read.
+pub(super) fn limit_of_severed(opening: &Opening<'_>, info: &SegmentInfo) -> Result<FoldLimit> {
     let name = info.name();
     let unread = |error| Error::io(format!("cannot read {name}"), error);
     let file = opening.disk.open(&name, Access::Read).map_err(unread)?;
@@ -301,7 +316,7 @@ fn open_ended(
     let offset = certified_extent(&mut source, range, info.seed).map_err(unread)?;
     let (frame, next_position) = (u64::MAX, u64::MAX / 4);
     let limit = FoldLimit { offset, frame, next_position, tolerant: true };
-    opening.tail(info, bounded(opening, info, limit)?, report)
+    bounded(opening, info, limit)
 }
 
 /// For a damaged tail: how many positions there are, as its own frames tell.
@@ -335,6 +350,12 @@ fn apply(catalog: &mut Catalog, change: Change<'_>) -> Result<()> {
                         let event = decode_event(&record).ok_or_else(|| broken("bad event"))?;
                         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
                         catalog.push(std::iter::once(Some((event, offset)))).map_err(broken)?;
+                    }
+                    RecordKind::Lost => {
+                        let found = LostRange::decode(record.body);
+                        let found = found.ok_or_else(|| broken("bad lost range"))?;
+                        let lost = (record.head.position, found.positions);
+                        catalog.push_lost(lost).map_err(broken)?;
                     }
                     RecordKind::Checkpoint => {
                         let found = CheckpointRecord::decode(record.body);

@@ -12,6 +12,7 @@ use super::inside::refuse_inside;
 use super::keeper::Job;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
+use super::segment::lost_at;
 use super::sidecars::FoundLater;
 use super::tell;
 use super::watch::{Mark, Watch};
@@ -92,7 +93,7 @@ impl Engine {
         }
         let beyond = |damage: &&Damage| damage.last_position.is_none_or(|last| last > position);
         let damage = self.report.damage.iter().find(beyond).or(self.report.damage.first());
-        damage.map_or(Ok(()), |damage| Err(damage_error(damage)))
+        Err(damage.map_or_else(|| lost_at(self.lost_through), damage_error))
     }
 
     /// # Errors

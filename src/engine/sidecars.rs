@@ -321,7 +321,7 @@ fn segment_of(info: &SegmentInfo, bytes: SegmentBytes, index: SegmentIndex, end:
 }
 
 /// What the sidecar of a segment is made for: offsets are those of one file, not of the log.
-fn binding_of(info: &SegmentInfo, end: LogEnd) -> Binding {
+pub(super) fn binding_of(info: &SegmentInfo, end: LogEnd) -> Binding {
     let rewrite = if planted!(SidecarNotRebound) { 0 } else { info.header.rewrite };
     let of_log = binding(info.header.store, info.number, info.first_position(), end);
     Binding { rewrite, ..of_log }

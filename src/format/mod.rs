@@ -19,7 +19,10 @@ pub(crate) use bytes::{Put, Take};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use checksum::crc_from;
 pub(crate) use checksum::{crc, segment_seed};
-pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal, SettingsRecord};
+pub(crate) use control::{
+    CheckpointRecord, LOST_RANGE_MOST, LOST_SEGMENT_MOST, LostRange, LostReason, Opening,
+    Predecessor, Seal, SettingsRecord, positions_of,
+};
 pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,
 };
@@ -28,7 +31,7 @@ pub(crate) use keyed::{
     KEYED_ALIGN, KEYED_VALUE_MAX, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step,
 };
 pub(crate) use live::{LIVE_BYTES, LiveMark};
-pub(crate) use names::{FileName, Purpose, name_of};
+pub(crate) use names::{FileName, KeptFile, Purpose, name_of};
 pub(crate) use record::{
     RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, patch_record, push_record,
 };

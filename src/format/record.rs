@@ -33,6 +33,8 @@ pub(crate) enum RecordKind {
     Seal,
     /// An event whose data was reclaimed (`stub.rs`).
     Stub,
+    /// Positions whose events a salvage could not save.
+    Lost,
     /// The settings of a stream from here on.
     Settings,
     /// Zeros that fill a block when commits are aligned; also any unknown kind that may be skipped.
@@ -51,6 +53,7 @@ impl RecordKind {
             Self::Opening => 3,
             Self::Seal => 4,
             Self::Stub => 5,
+            Self::Lost => 6,
             Self::Settings => 7,
             Self::Skipped(code) | Self::Unknown(code) => code,
         }
@@ -68,6 +71,7 @@ impl RecordKind {
             3 => Self::Opening,
             4 => Self::Seal,
             5 => Self::Stub,
+            6 => Self::Lost,
             7 => Self::Settings,
             128.. => Self::Skipped(code),
             _ => Self::Unknown(code),

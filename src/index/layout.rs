@@ -15,7 +15,7 @@
 //!  48  end offset               u64
 //!  56  end frame                u64
 //!  64  chain value              u32
-//!  68  events                   u32
+//!  68  events                   u32  lost ones included
 //!  72  first position           u64
 //!  80  last recorded at         u64  microseconds since the Unix epoch; 0 without events
 //!  88  hash key                 2 x u64, see hash.rs
@@ -25,11 +25,11 @@
 //! 336  the sections in this order, each filled up with zeros to a multiple of 8 that its checksum
 //!      covers; nothing follows the last
 //!
-//! offsets           u32 per event: where its record begins; 0 = damaged
+//! offsets           u32 per position: where its record begins; 0 = lost by a salvage
 //! streams           16 per stream, sorted by the bytes of the name, one more that ends the last:
 //!                   first version here u64, start in names u32, number of first ordinal u32
 //! names             the names, one after the other
-//! ordinals          u32 per event: those of the first stream in order of version, and so on
+//! ordinals          u32 per version: those of the first stream in order, and so on; FFFFFFFF: lost
 //! stream directory  for the hash of the name
 //! stream table      8 per stream: fingerprint u32, number of the stream u32
 //! term directory    for the hash of the term, see term.rs

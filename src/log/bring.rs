@@ -3,8 +3,9 @@
 //! Knows: when a file may be shared, and what makes a copy the one it should be. Does not know:
 //! heads. Nothing gets its name before all of it is synced.
 
-use super::files::{create_temporary, failed, is_ours, put_in_place, read_small, replace_file};
-use super::fresh::COPY_BYTES;
+use super::files::{
+    COPY_BYTES, create_temporary, failed, is_ours, put_in_place, read_small, replace_file,
+};
 use super::head::read_heads;
 use super::prefix::{Prefix, Span};
 use super::survey::AFTER_OPENING;

@@ -3,7 +3,7 @@
 //! Knows: the order that leaves no name on anything half made. Does not know: why it is made, or
 //! the head.
 
-use super::files::{create_temporary, failed, put_in_place};
+use super::files::{COPY_BYTES, create_temporary, failed, put_in_place};
 use super::stage::{COMMIT_BLOCK, Cursor, Stage};
 use crate::disk::{Disk, DiskFile};
 use crate::format::{
@@ -13,9 +13,6 @@ use crate::format::{
 use crate::segment::{SegmentBytes, source_of};
 use crate::sync::Arc;
 use crate::types::{Error, Result};
-
-/// What is copied is written in pieces of about this size.
-pub(super) const COPY_BYTES: usize = 4 << 20;
 
 /// Where a segment is made, and what its header and its frames say.
 pub(super) struct Fresh<'a> {

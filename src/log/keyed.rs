@@ -72,6 +72,31 @@ impl KeyedFile {
         Ok(keyed)
     }
 
+    /// Makes the file anew out of these entries, each key once; without any there is no file.
+    pub(crate) fn make(
+        disk: &dyn Disk,
+        store: Uuid,
+        (file, purpose): (FileName, Purpose),
+        entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<()> {
+        let seed = keyed_seed(store, u8::from(purpose == Purpose::Snapshots) + 1);
+        let temporary = name_of(FileName::Temporary(purpose));
+        let (mut into, mut offset) = (None, 0);
+        for (sequence, (key, value)) in (1..).zip(entries) {
+            let file = match &into {
+                Some(file) => file,
+                None => into.insert(create_temporary(disk, &temporary)?),
+            };
+            let entry = KeyedEntry { sequence, key: &key, value: Some(&value), end: 0 };
+            let bytes = encode_keyed(seed, offset, &entry);
+            file.write_at(&bytes, offset).map_err(failed("write", &temporary))?;
+            offset += bytes.len() as u64;
+        }
+        let Some(into) = into else { return Ok(()) };
+        into.sync().map_err(failed("sync", &temporary))?;
+        put_in_place(disk, &temporary, &name_of(file))
+    }
+
     fn read(&mut self) -> Result<()> {
         let file = match self.disk.open(&self.name, Access::Read) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -134,6 +159,11 @@ impl KeyedFile {
             Some(offset) => Err(Error::damaged(&*self.name, offset, "saved entry does not check")),
             None => Ok(()),
         }
+    }
+
+    /// Whether something follows the last entry that checks.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.ragged
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -257,7 +287,7 @@ impl KeyedFile {
 
     /// Writes the living entries into a new file. A damaged one is kept out; the caller has been
     /// told by `refuse_damage`.
-    fn rewrite(&mut self) -> Result<()> {
+    pub(super) fn rewrite(&mut self) -> Result<()> {
         let mut parts = Vec::new();
         let mut entries = HashMap::new();
         let mut offset = 0;

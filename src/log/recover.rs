@@ -7,8 +7,8 @@
 use uuid::Uuid;
 
 use super::ending::TailEnd;
-use super::files::{create_temporary, failed, is_ours, put_in_place, replace_file};
-use super::fresh::{COPY_BYTES, Fresh, Survivors};
+use super::files::{failed, is_ours, keep_copy, replace_file};
+use super::fresh::{Fresh, Survivors};
 use super::head::HeadFile;
 use super::live::LiveFile;
 use super::stage::{COMMIT_BLOCK, Cursor, Stage};
@@ -286,34 +286,9 @@ impl Recovering<'_> {
     /// Copies bytes into a file of their own; the originals stay for now.
     fn set_aside(&self, number: u64, from: u64, to: u64, report: &mut OpenReport) -> Result<()> {
         let name = name_of(FileName::Segment(number));
-        let file = self.disk.open(&name, Access::Read).map_err(failed("open", &name))?;
-        let end = file.size().map_err(failed("read", &name))?.min(to);
         let kept = name_of(FileName::SetAside(number, from, self.epoch));
-        let temporary = name_of(FileName::Temporary(Purpose::Recovery));
-        let copy = create_temporary(&**self.disk, &temporary)?;
-        let mut at = from;
-        let mut piece = vec![0; COPY_BYTES.min(usize::try_from(end - from).unwrap_or(COPY_BYTES))];
-        while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
-            let into = piece.get_mut(..wanted).unwrap_or_default();
-            let read = file.read_at(into, at).map_err(failed("read", &name))?;
-            let bytes = into.get(..read).unwrap_or_default();
-            copy.write_at(bytes, at - from).map_err(failed("write", &kept))?;
-            if read == 0 {
-                break;
-            }
-            at += read as u64;
-        }
-        if !planted!(TornCopyNotSynced) {
-            copy.sync().map_err(failed("sync", &kept))?;
-        }
-        put_in_place(&**self.disk, &temporary, &kept)?;
-        report.set_aside.push(SetAside {
-            file: name,
-            offset: from,
-            bytes: at - from,
-            kept_in: kept,
-        });
+        let bytes = keep_copy(&**self.disk, &name, (from, to), &kept)?;
+        report.set_aside.push(SetAside { file: name, offset: from, bytes, kept_in: kept });
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use crate::format::{
     BatchPart, Expected, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opening, RECORD_HEAD_BYTES,
     Record, RecordKind, Seal, chain_after, decode_event, head_in_frame, patch_header, patch_record,
-    push_record, records_crc,
+    positions_of, push_record, records_crc,
 };
 use crate::segment::Place;
 use crate::types::EventRef;
@@ -99,7 +99,12 @@ impl Stage {
         let mut at = start + FRAME_HEADER_BYTES;
         while let Some(record) = self.buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
             let kind = record.first().map(|code| RecordKind::of(*code));
-            events += u32::from(kind.is_some_and(RecordKind::is_event));
+            events += match kind {
+                Some(RecordKind::Lost) => {
+                    Record::laid_out(record).and_then(|lost| positions_of(&lost)).unwrap_or(0)
+                }
+                kind => u32::from(kind.is_some_and(RecordKind::is_event)),
+            };
             let placed = place(record.get(..RECORD_HEAD_BYTES).unwrap_or_default());
             let (head, size) = patch_record(record, self.seed, placed);
             let stub = Record::laid_out(record).filter(|_| kind == Some(RecordKind::Stub));

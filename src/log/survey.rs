@@ -96,6 +96,8 @@ pub(crate) struct Survey {
     /// The file after the tail.
     pub unopened: Option<Unopened>,
     pub damage: Vec<Damage>,
+    /// Segments of the line whose header block does not check: a damage that costs nothing.
+    pub scarred: Vec<u64>,
     pub notes: Vec<String>,
     /// No generation of the head checks: `head` is what the segments say of themselves.
     pub head_lost: bool,
@@ -142,6 +144,7 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         segments: Vec::new(),
         unopened: None,
         damage: Vec::new(),
+        scarred: Vec::new(),
         notes: Vec::new(),
         head_lost,
         head,
@@ -347,6 +350,7 @@ impl Survey {
             Found::Damaged(error) => self.damaged(&name, 0, error.message()),
             Found::Scarred(info, error) => {
                 self.damaged(&name, 0, error.message());
+                self.scarred.push(number);
                 self.take(number, Found::Opened(info), listed);
             }
         }

@@ -12,7 +12,7 @@ use crate::format::{
 };
 use crate::segment::{EndVerdict, FileSource, later_header};
 use crate::sync::Arc;
-use crate::types::{Damage, Error, ErrorKind, Position, Result};
+use crate::types::{Damage, Error, ErrorKind, Position, Result, SidecarRebuilt};
 
 /// Bytes at the end of the log that belong to no acknowledged batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct VerifyReport {
     pub events: u64,
     /// Of these, events whose data was reclaimed.
     pub reclaimed: u64,
+    /// Positions whose events an earlier salvage could not save, and which say so.
+    pub lost: u64,
     /// Segments of the log.
     pub segments: u64,
     /// Frames that check.
@@ -44,6 +46,10 @@ pub struct VerifyReport {
     pub torn: Option<TornTail>,
     /// Acknowledged bytes that no longer check.
     pub damage: Vec<Damage>,
+    /// Sidecars that are missing or say something else than the log, when that was asked for. They
+    /// are no part of the log and no damage: the next opening for writing makes them anew, but for
+    /// those that check and are wrong, which `repair` does.
+    pub doubtful: Vec<SidecarRebuilt>,
 }
 
 /// How often what looks bad is looked at again.
@@ -93,8 +99,37 @@ fn verify_once(disk: &dyn Disk, progress: Progress<'_>) -> Result<VerifyReport> 
     }
     verify_tail(disk, &found, &mut report)?;
     progress(total, total);
+    Ok(finished(report))
+}
+
+/// Verifies one segment of the log.
+pub(crate) fn verify_segment(disk: &dyn Disk, number: u64) -> Result<VerifyReport> {
+    let missing = || {
+        let text = format!("there is no segment {number} in {}", disk.location());
+        Error::new(ErrorKind::NotFound, text)
+    };
+    let found = survey(disk)?.ok_or_else(missing)?;
+    let name = name_of(FileName::Segment(number));
+    let mut report = VerifyReport { segments: 1, ..VerifyReport::default() };
+    report.damage.extend(found.damage.iter().filter(|damage| damage.file == name).cloned());
+    let mut rest = found.segments.iter().skip_while(|segment| segment.number != number);
+    match (rest.next(), rest.next()) {
+        (Some(segment), Some(next)) => match segment.end {
+            Some(end) => verify_sealed(disk, segment, end, &mut report)?,
+            None => verify_severed(disk, segment, next, &mut report)?,
+        },
+        (Some(_), None) => verify_tail(disk, &found, &mut report)?,
+        // A spare, or one that cannot be read at all.
+        (None, _) if found.unopened.is_some_and(|file| file.number == number) => {}
+        (None, _) if report.damage.is_empty() => return Err(missing()),
+        (None, _) => {}
+    }
+    Ok(finished(report))
+}
+
+fn finished(mut report: VerifyReport) -> VerifyReport {
     report.clean = report.damage.is_empty() && report.torn.is_none();
-    Ok(report)
+    report
 }
 
 fn tail_bytes(disk: &dyn Disk, tail: &SegmentInfo) -> Result<u64> {
@@ -184,7 +219,8 @@ fn verify_frames(
         let bad = match walker.step(source).map_err(failed("read", &name))? {
             Step::Frame(frame) => {
                 report.frames += 1;
-                report.events += u64::from(frame.header.events);
+                report.events += u64::from(frame.header.events - frame.lost);
+                report.lost += u64::from(frame.lost);
                 if segment.header.rewrite > 0 {
                     report.reclaimed += stubs_in(&frame);
                 }
@@ -265,7 +301,8 @@ fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Re
         return verify_damaged_tail(found, tail, &end, (file, report));
     }
     report.frames += end.walk.frames + 1;
-    report.events += good.expected.position - tail.start.expected.position;
+    report.events += good.expected.position - tail.start.expected.position - end.walk.lost;
+    report.lost += end.walk.lost;
     match end.verdict {
         EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Damaged => {}
         EndVerdict::Unsupported => {

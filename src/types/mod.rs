@@ -26,7 +26,10 @@ pub use position::{Position, Timestamp, Version};
 pub use query::{Query, QueryItem};
 pub use reclaimed::{ReclaimReport, RewrittenSegment};
 pub use recorded::{EventRef, RecordedEvent, Tags};
-pub use report::{Damage, IndexOrigin, OpenReport, SetAside, SidecarRebuilt};
+pub use report::{
+    Damage, IndexOrigin, OpenReport, Piece, PieceValue, RepairStep, Repaired, Salvaged, SetAside,
+    SidecarRebuilt,
+};
 pub use settings::{Durability, IdScope, Recovery, Settings};
 pub use stream::{StreamKey, StreamName};
 

@@ -21,12 +21,14 @@ mod consumers;
 mod crash;
 mod damage;
 mod decide;
+mod dump;
 mod explore;
 mod faults;
 mod golden;
 mod heads;
 mod hostile;
 mod inside;
+mod mend;
 mod model;
 mod parts;
 #[cfg(factlog_planted)]

@@ -103,6 +103,8 @@ const BUGS: &[(&str, &str)] = &[
     ("SidecarNotRebound", REWRITES),
     ("FollowerBeyondDurable", "classes::a_reader_beside_a_weak_writer_stops_at_what_is_synced"),
     ("TimeGoesBack", "classes::a_clock_that_jumps_changes_no_order"),
+    ("LossNotListed", "mend::a_lost_segment_leaves_lost_positions_in_its_place"),
+    ("RepairedBeforeKept", "mend::what_is_known_otherwise_is_mended_and_the_original_kept"),
     ("LockGivenBackEarly", "races::no_thread_of_a_closed_store_writes_beside_the_next_writer"),
     (
         "BranchHeadFirst",

@@ -143,9 +143,9 @@ fn agree(dir: &Path) -> Said {
         assert_eq!(said.code, if report.torn.is_some() { 10 } else { 0 }, "{}", context());
         let torn = report.torn.as_ref().map(|torn| (torn.file.clone(), torn.offset));
         assert_eq!(Some(&said.says["torn"]).filter(|t| !t.is_null()).map(told), torn);
-        let counts = ["events", "reclaimed", "segments", "frames"];
+        let counts = ["events", "reclaimed", "lost", "segments", "frames"];
         let counts = counts.map(|name| said.says[name].as_u64().unwrap());
-        let ours = [report.events, report.reclaimed, report.segments, report.frames];
+        let ours = [report.events, report.reclaimed, report.lost, report.segments, report.frames];
         assert_eq!(counts, ours, "{}", context());
         return said;
     }
