@@ -3,6 +3,8 @@
 mod append;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
+#[cfg(feature = "forget")]
+mod forget;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
@@ -21,6 +23,8 @@ pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended,
 pub use append::{BatchBuilder, Ticket};
 #[cfg(feature = "model")]
 pub(crate) use claims::Claim;
+#[cfg(feature = "forget")]
+pub use forget::{Forgotten, KeyInfo, KeysImported};
 #[cfg(feature = "model")]
 pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};

@@ -224,6 +224,7 @@ impl Read {
     /// `Invalid`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.
     pub fn for_each(self, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<()>) -> Result<()> {
         let mut events = Events::over(self)?;
+        let mut scratch = Vec::new();
         while events.left > 0 {
             let Some((segment, ordinal)) = events.walk.next() else { break };
             let event = events.reader.read(segment, ordinal)?;
@@ -231,7 +232,7 @@ impl Read {
                 continue;
             }
             events.left -= 1;
-            if visit(event).is_break() {
+            if visit(events.engine.subjects.open(event, &mut scratch)?).is_break() {
                 break;
             }
         }
@@ -298,7 +299,7 @@ pub struct Events {
     wants: Wants,
     left: u64,
     refused: Option<Error>,
-    _engine: Arc<Engine>,
+    engine: Arc<Engine>,
 }
 
 impl Events {
@@ -330,7 +331,7 @@ impl Events {
             wants: Wants { wanted, only: read.only },
             left: read.limit,
             refused: None,
-            _engine: read.engine,
+            engine: read.engine,
         })
     }
 
@@ -341,7 +342,7 @@ impl Events {
             wants: Wants { wanted: Wanted::All, only: None },
             left: 1,
             refused: Some(error),
-            _engine: engine,
+            engine,
         }
     }
 }
@@ -355,12 +356,16 @@ impl Iterator for Events {
         }
         while self.left > 0 {
             let (segment, ordinal) = self.walk.next()?;
-            match self.reader.read(segment, ordinal) {
-                Ok(event) if self.wants.takes(&event) => {
+            let read = self.reader.read(segment, ordinal).and_then(|event| {
+                let wanted = self.wants.takes(&event);
+                wanted.then(|| self.engine.owned(event)).transpose()
+            });
+            match read {
+                Ok(Some(event)) => {
                     self.left -= 1;
-                    return Some(Ok(event.to_owned()));
+                    return Some(Ok(event));
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 Err(error) => {
                     if error.kind() != ErrorKind::Damaged {
                         // The event may well be there: going on would skip it.

@@ -9,7 +9,7 @@ use super::heads::{Checkpoints, Heads, take_checkpoint, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
 use crate::index::{CheckpointEntry, Head, SegmentLookup, StreamState};
 use crate::sync::{Arc, Ordering};
-use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
+use crate::types::{EventRef, Position, Result, Timestamp, Version};
 
 /// Everything committed.
 #[derive(Debug, Default)]
@@ -168,11 +168,8 @@ impl View {
         Some((segment, segment.ordinal_of(position)?))
     }
 
-    /// The event at a position; `None` where there is none yet, or none any more.
-    pub(crate) fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
-        self.with_event(position, |event| event.to_owned())
-    }
-
+    /// What `take` makes of the event at a position; `None` where there is none yet, or none any
+    /// more.
     pub(crate) fn with_event<R>(
         &self,
         position: Position,

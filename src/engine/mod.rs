@@ -9,12 +9,16 @@ mod desk;
 mod find;
 mod fold;
 mod follow;
+mod forget;
 mod gap;
 mod heads;
 mod inside;
 mod keeper;
 mod knowledge;
 mod known;
+#[cfg(any(test, not(feature = "forget")))]
+#[cfg_attr(feature = "forget", expect(dead_code, reason = "only tested in this build"))]
+mod no_subjects;
 mod open;
 mod parts;
 mod queue;
@@ -23,6 +27,8 @@ mod segment;
 mod shared;
 mod sidecars;
 mod staged;
+#[cfg(feature = "forget")]
+mod subjects;
 mod tell;
 mod watch;
 

@@ -11,10 +11,14 @@ use super::desk::Desks;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
 use super::heads::{Heads, HeadsMark, read_heads, write_heads};
+#[cfg(not(feature = "forget"))]
+use super::no_subjects::Subjects;
 use super::parts::{claims, remove_parts};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
 use super::sidecars::{FoundLater, Opening, binding};
+#[cfg(feature = "forget")]
+use super::subjects::Subjects;
 use super::tell;
 use super::watch::Watch;
 use crate::clock::Clock;
@@ -63,6 +67,11 @@ pub(crate) fn open_writer(
         let hours = (last_stamp - began) / CLOCK_BEHIND;
         report.notes.push(format!("the clock is {hours} hours behind the newest event"));
     }
+    let encrypts = recovered.tail.head().encrypts;
+    let subjects = Subjects::for_writing(&disk, recovered.store, &settings, encrypts)?;
+    if subjects.encrypts() && !encrypts {
+        recovered.tail.encrypt_subjects()?;
+    }
     recovered.tail.mark_live()?;
     recovered.tail.sync_live()?;
     report.segments = recovered.segments.len() as u64;
@@ -74,7 +83,8 @@ pub(crate) fn open_writer(
     let background = settings.background;
     let last = catalog.last;
     let durable = recovered.tail.durable();
-    let mut engine = assemble(Parts { disk, clock, settings }, &recovered, catalog, report);
+    let parts = Parts { disk, clock, settings, subjects };
+    let mut engine = assemble(parts, &recovered, catalog, report);
     engine.jobs = background.then_some(sender);
     engine.lock = Mutex::new(Some(lock));
     engine.heads_mark = Mutex::new(mark);
@@ -129,6 +139,7 @@ pub(super) fn engine_of(
         store,
         id_scope,
         report,
+        subjects: parts.subjects,
         lost_through: Position::START,
         found_later: Arc::default(),
         catalog: RwLock::new(catalog),
@@ -269,8 +280,11 @@ pub(crate) fn open_follower(
     let began = clock.now();
     settings.check()?;
     let background = settings.background;
-    let parts = Parts { disk, clock, settings };
+    let subjects = Subjects::for_reading(&disk, uuid::Uuid::nil(), &settings, false);
+    let mut parts = Parts { disk, clock, settings, subjects };
     let (mut follower, mut catalog, mut report) = Follower::open(&parts)?;
+    let (store, encrypts) = (follower.identity().0, follower.encrypts());
+    parts.subjects = Subjects::for_reading(&parts.disk, store, &parts.settings, encrypts);
     follower.catch_up(&parts, &mut catalog)?;
     report.segments = catalog.segments.len() as u64;
     report.events = catalog.last.get();

@@ -10,9 +10,13 @@ use super::desk::Desks;
 use super::heads::HeadsMark;
 use super::inside::refuse_inside;
 use super::keeper::Job;
+#[cfg(not(feature = "forget"))]
+use super::no_subjects::Subjects;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
 use super::sidecars::FoundLater;
+#[cfg(feature = "forget")]
+use super::subjects::Subjects;
 use super::tell;
 use super::watch::{Mark, Watch};
 use crate::clock::Clock;
@@ -29,6 +33,7 @@ pub(super) struct Parts {
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
     pub settings: Settings,
+    pub subjects: Subjects,
 }
 
 /// An open store.
@@ -66,6 +71,7 @@ pub(crate) struct Engine {
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub checkpoints: Mutex<Option<KeyedFile>>,
     pub snapshots: Mutex<Option<KeyedFile>>,
+    pub subjects: Subjects,
     /// Held while the index of a part is written.
     pub part_lock: Mutex<()>,
     /// Held while the heads file is written.

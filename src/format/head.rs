@@ -7,7 +7,7 @@
 //!  8  format version        u16
 //! 10  id scope              u8
 //! 11  zero                  u8
-//! 12  flags                 u32  all "refuse if unknown"
+//! 12  flags                 u32  all "refuse if unknown": 1 = data of subjects is encrypted
 //! 16  store                 16   UUID
 //! 32  generation            u64
 //! 40  writer epoch          u32
@@ -29,6 +29,8 @@ use crate::types::{Error, ErrorKind, IdScope, Result};
 
 const MAGIC: &[u8; 8] = b"FACTHEAD";
 const ANCESTORS_MAX: u32 = 1024;
+/// The store has, or had, a keyring: what a subject's events say must not be written in clear.
+const SUBJECTS_ENCRYPTED: u32 = 1;
 
 /// A store this one was forked from: segments up to `through` carry its UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub(crate) struct Head {
     pub first_segment: u64,
     pub last_segment: u64,
     pub durable: u64,
+    pub encrypts: bool,
     pub ancestors: Vec<Ancestor>,
 }
 
@@ -61,6 +64,7 @@ impl Head {
             first_segment: 1,
             last_segment: 0,
             durable: 0,
+            encrypts: false,
             ancestors: Vec::new(),
         }
     }
@@ -70,7 +74,7 @@ impl Head {
         out.put_u16(FORMAT_VERSION);
         out.put_u8(id_scope_code(self.id_scope));
         out.put_u8(0);
-        out.put_u32(0);
+        out.put_u32(if self.encrypts { SUBJECTS_ENCRYPTED } else { 0 });
         out.put(self.store.as_bytes());
         out.put_u64(self.generation);
         out.put_u32(self.epoch);
@@ -98,9 +102,11 @@ impl Head {
         let mut take = Take(body.get(8..).unwrap_or_default());
         let (version, scope) = (take.u16(), take.u8());
         let base = body.get(72..80).and_then(|bytes| Take(bytes).u64());
-        let plain = take.zeros(5).is_some() && base.is_none_or(|base| base == 0);
+        let plain = take.zeros(1).is_some() && base.is_none_or(|base| base == 0);
+        let flags = take.u32().filter(|flags| flags & !SUBJECTS_ENCRYPTED == 0);
         let known = version == Some(FORMAT_VERSION) && plain;
-        let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
+        let (true, Some(id_scope), Some(flags)) = (known, scope.and_then(id_scope_of), flags)
+        else {
             let text = format!(
                 "head file has format version {} or unknown flags; \
                  this build reads version {FORMAT_VERSION}",
@@ -108,7 +114,8 @@ impl Head {
             );
             return Err(Error::new(ErrorKind::Unsupported, text).in_file(file, 8));
         };
-        Self::fields(take, id_scope).ok_or_else(damaged)
+        let head = Self::fields(take, id_scope).ok_or_else(damaged)?;
+        Ok(Self { encrypts: flags & SUBJECTS_ENCRYPTED != 0, ..head })
     }
 
     fn fields(mut take: Take<'_>, id_scope: IdScope) -> Option<Self> {
@@ -131,6 +138,7 @@ impl Head {
             first_segment,
             last_segment,
             durable,
+            encrypts: false,
             ancestors,
         };
         // So that counting on from them cannot overflow.
@@ -159,6 +167,7 @@ mod tests {
             first_segment: 1,
             last_segment: 2,
             durable: 88,
+            encrypts: true,
             ancestors: vec![Ancestor { store: Uuid::from_u128(9), through: 1 }],
         }
     }

@@ -11,9 +11,15 @@ mod live;
 mod names;
 mod record;
 mod scan;
+#[cfg(feature = "forget")]
+mod sealed;
 mod segment;
 
-pub(crate) use body::{decode_event, encode_event};
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use body::encode_event;
+#[cfg(feature = "forget")]
+pub(crate) use body::{binding_of, with_data};
+pub(crate) use body::{decode_event, encode_event_with};
 pub(crate) use bytes::{Put, Take};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use checksum::crc_from;
@@ -32,4 +38,6 @@ pub(crate) use record::{
     RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, patch_record, push_record,
 };
 pub(crate) use scan::{Bad, Expected, Frame, Source, Step, Walker, find_header};
+#[cfg(feature = "forget")]
+pub(crate) use sealed::{SECRET_BYTES, Secret, key_of, seal, unseal};
 pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};

@@ -16,6 +16,8 @@ pub(crate) enum FileName {
     Checkpoints,
     /// Saved snapshots.
     Snapshots,
+    /// The keys of subjects.
+    Keyring,
     /// Every stream's head at the end of a sealed segment; disposable.
     Heads,
     /// A segment of the log.
@@ -42,9 +44,10 @@ pub(crate) enum Purpose {
     Recovery,
     Heads,
     Part,
+    Keyring,
 }
 
-const PURPOSES: [(&str, Purpose); 8] = [
+const PURPOSES: [(&str, Purpose); 9] = [
     ("new-1.tmp", Purpose::Segment),
     ("new-2.tmp", Purpose::Head),
     ("new-3.tmp", Purpose::Sidecar),
@@ -53,6 +56,7 @@ const PURPOSES: [(&str, Purpose); 8] = [
     ("new-6.tmp", Purpose::Recovery),
     ("new-7.tmp", Purpose::Heads),
     ("new-8.tmp", Purpose::Part),
+    ("new-9.tmp", Purpose::Keyring),
 ];
 
 /// The name of the file.
@@ -63,6 +67,7 @@ pub(crate) fn name_of(file: FileName) -> String {
         FileName::Live => "live".into(),
         FileName::Checkpoints => "checkpoints".into(),
         FileName::Snapshots => "snapshots".into(),
+        FileName::Keyring => "keyring".into(),
         FileName::Heads => "heads".into(),
         FileName::Segment(number) => format!("{number:020}.seg"),
         FileName::Sidecar(number) => format!("{number:020}.idx"),
@@ -87,6 +92,7 @@ impl FileName {
             "live" => Self::Live,
             "checkpoints" => Self::Checkpoints,
             "snapshots" => Self::Snapshots,
+            "keyring" => Self::Keyring,
             "heads" => Self::Heads,
             _ => match name.rsplit_once('.')? {
                 (number, "seg") => Self::Segment(number.parse().ok()?),
@@ -122,6 +128,7 @@ mod tests {
             FileName::Live,
             FileName::Checkpoints,
             FileName::Snapshots,
+            FileName::Keyring,
             FileName::Heads,
             FileName::Segment(u64::MAX),
             FileName::Sidecar(7),

@@ -247,7 +247,7 @@ fn check_records(header: &FrameHeader, frame: &[u8], seed: u32) -> Records {
     let mut events: u32 = 0;
     while !rest.is_empty() {
         let Some(record) = Record::decode(rest, seed) else { return Records::Bad };
-        if matches!(record.head.kind, RecordKind::Unknown(_)) || record.head.flags != 0 {
+        if !record.head.is_understood() {
             return Records::Unsupported;
         }
         if record.head.kind == RecordKind::Event {

@@ -6,6 +6,10 @@ mod files;
 mod head;
 mod headless;
 mod keyed;
+#[cfg(feature = "forget")]
+mod keyring;
+#[cfg(feature = "forget")]
+mod keys_apart;
 mod live;
 mod recover;
 mod scarred;
@@ -17,6 +21,10 @@ mod verify;
 pub(crate) use ahead::{Runway, Spares};
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
 pub(crate) use keyed::KeyedFile;
+#[cfg(feature = "forget")]
+pub(crate) use keyring::{KeyState, KeyringFile, Keys};
+#[cfg(feature = "forget")]
+pub(crate) use keys_apart::{read_keys, write_keys};
 pub(crate) use live::read_live;
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use stage::BatchBytes;

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use super::error::{Error, Result};
+#[cfg(feature = "forget")]
+use super::keyring::Keyring;
 use super::limits::{
     EVENT_DATA_CEILING, Limits, SEGMENT_BYTES_CEILING, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
 };
@@ -70,6 +72,8 @@ pub struct Settings {
     pub(crate) align_commit: bool,
     pub(crate) background: bool,
     pub(crate) poll_interval: Duration,
+    #[cfg(feature = "forget")]
+    pub(crate) keyring: Option<Keyring>,
 }
 
 impl Default for Settings {
@@ -85,6 +89,8 @@ impl Default for Settings {
             align_commit: false,
             background: true,
             poll_interval: Duration::from_millis(1),
+            #[cfg(feature = "forget")]
+            keyring: None,
         }
     }
 }

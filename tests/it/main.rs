@@ -21,6 +21,7 @@ mod damage;
 mod decide;
 mod explore;
 mod faults;
+mod forget;
 mod golden;
 mod heads;
 mod hostile;
