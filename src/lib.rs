@@ -271,9 +271,10 @@ pub use model::{
 #[cfg(feature = "forget")]
 pub use types::Keyring;
 pub use types::{
-    Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
-    IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent,
-    Recovery, Result, SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Version,
+    Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
+    HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query,
+    QueryItem, RecordedEvent, Recovery, Result, Retention, SetAside, SidecarRebuilt, StreamKey,
+    StreamName, StreamState, Tags, Timestamp, Version,
 };
 pub use uuid::Uuid;
 

@@ -19,7 +19,7 @@ from zlib import crc32
 
 BLOCK = 4096
 KINDS = OPENING, BATCH, SEAL, CLOSED, MARK = 1, 2, 3, 4, 5
-RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD = 1, 2, 3, 4
+RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, SETTINGS = 1, 2, 3, 4, 7
 ENCRYPTED, SEALED = 2, 16 + 24 + 16
 LIMIT = 2**63 - 1
 LONGEST = 96 << 20
@@ -152,12 +152,12 @@ class Store:
         self.certified = self.epoch = 0
         self.digest = hashlib.sha256()
         self.streams, self.ids, self.newest, self.whole = {}, set(), 0, True
-        self.pending, self.carried, self.checkpoints = [], {}, {}
+        self.pending, self.carried, self.checkpoints, self.settings = [], {}, {}, {}
 
     def result(self):
         return {"closed": self.closed, "events": self.events, "segments": self.segment_count,
                 "frames": self.frames, "torn": self.torn, "damage": self.damage,
-                "checkpoints": self.checkpoints, "digest": self.digest.hexdigest()}
+                "checkpoints": self.checkpoints, "settings": self.settings, "digest": self.digest.hexdigest()}
 
     def note(self, name, offset, what):
         if not any((d["file"], d["offset"]) == (name, offset) for d in self.damage):
@@ -485,7 +485,20 @@ class Store:
                     length = record.body[0]
                     position, uuid = struct.unpack("<Q16s", record.body[1 + length:])
                     self.carried[record.body[1:1 + length]] = position, uuid, record.version
+                if record.kind == SETTINGS:
+                    self.set(frame.segment.name, record)
         self.pending = []
+
+    def set(self, name, record):
+        """The settings of a stream: the newest replace those before."""
+        body = record.body
+        try:
+            before, last, age, deleted, tombstoned, zero, length = struct.unpack("<QQQQBBH", body[:36])
+            if tombstoned > 1 or zero or len(body) != 36 + length:
+                raise ValueError
+            self.settings[body[36:].decode()] = [before, last, age, deleted, bool(tombstoned)]
+        except (ValueError, struct.error):
+            self.note(name, record.offset, "the settings of a stream are impossible")
 
     def event(self, name, record):
         body = record.body

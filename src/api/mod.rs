@@ -5,9 +5,12 @@ mod append;
 mod claims;
 #[cfg(feature = "forget")]
 mod forget;
+mod heads;
+mod hiding;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
+mod lifecycle;
 mod options;
 mod read;
 mod saved;
@@ -17,6 +20,7 @@ mod store;
 mod stream;
 mod subscribe;
 mod verify;
+mod walk;
 
 #[cfg(feature = "model")]
 pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, caught, inside};

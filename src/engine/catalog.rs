@@ -1,13 +1,13 @@
-//! Layer 6.3: what is readable: segments, heads, checkpoints and the watermark, together.
+//! Layer 6.3: what is readable: segments, heads, what is carried and the watermark, together.
 //!
 //! Knows: committed state in memory. Does not know: how it got there. Readers take a [`View`]; the
 //! writer changes the catalog for a few microseconds after each group.
 
 use uuid::Uuid;
 
-use super::heads::{Checkpoints, Heads, take_checkpoint, take_in};
+use super::heads::{Carried, Heads, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
-use crate::index::{CheckpointEntry, Head, SegmentLookup, StreamState};
+use crate::index::{CheckpointEntry, Head, SegmentLookup, SettingsEntry};
 use crate::sync::{Arc, Ordering};
 use crate::types::{EventRef, Position, Result, Timestamp, Version};
 
@@ -16,7 +16,7 @@ use crate::types::{EventRef, Position, Result, Timestamp, Version};
 pub(crate) struct Catalog {
     pub segments: Segments,
     pub heads: Heads,
-    pub checkpoints: Checkpoints,
+    pub carried: Carried,
     /// The last event that may be seen.
     pub last: Position,
 }
@@ -52,13 +52,20 @@ impl Catalog {
             let mut index = index.write();
             index.push_checkpoint(&entry.name, entry.position, entry.id, entry.frame);
         }
-        take_checkpoint(&mut self.checkpoints, entry);
+        self.carried.take_checkpoint(entry);
     }
 
-    /// Adds a segment at the end, with everything its index knows of streams and checkpoints;
+    pub(crate) fn push_settings(&mut self, entry: SettingsEntry) {
+        if let Some(SegmentIndex::Memory(index)) = self.segments.last().map(|s| &s.index) {
+            index.write().push_settings(entry.clone());
+        }
+        self.carried.take_settings(entry);
+    }
+
+    /// Adds a segment at the end, with everything its index knows of streams and what is carried;
     /// answers how many streams it lists.
     pub(crate) fn add(&mut self, segment: Arc<Segment>) -> u64 {
-        let listed = take_in(&segment, &mut self.heads, &mut self.checkpoints);
+        let listed = take_in(&segment, &mut self.heads, &mut self.carried);
         self.add_known(segment);
         listed
     }
@@ -122,7 +129,7 @@ impl Catalog {
 
 fn set_head(heads: &mut Heads, event: &EventRef<'_>) -> Result<(), &'static str> {
     let (version, last_position) = (event.version(), event.position());
-    let head = Head { version, last_position, state: StreamState::Live };
+    let head = Head { version, last_position };
     match heads.set(event.stream(), head) {
         true => Ok(()),
         false => Err("the stream's numbers are too large"),

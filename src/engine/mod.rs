@@ -16,6 +16,7 @@ mod inside;
 mod keeper;
 mod knowledge;
 mod known;
+mod lifecycle;
 #[cfg(any(test, not(feature = "forget")))]
 #[cfg_attr(feature = "forget", expect(dead_code, reason = "only tested in this build"))]
 mod no_subjects;

@@ -267,6 +267,7 @@ pub(crate) fn decode_event<'a>(record: &Record<'a>) -> Option<EventRef<'a>> {
         recorded_at: Timestamp::from_micros(record.head.recorded_at),
         layout,
         body: record.body,
+        hidden: None,
     })
 }
 

@@ -9,6 +9,7 @@ mod fresh;
 pub(crate) mod json;
 #[cfg(feature = "forget")]
 mod keyring;
+mod lifecycle;
 mod limits;
 mod position;
 mod query;
@@ -22,6 +23,7 @@ pub use event::{ContentType, IntoEvent, NewEvent};
 pub use expect::Expect;
 #[cfg(feature = "forget")]
 pub use keyring::Keyring;
+pub use lifecycle::{Hidden, HiddenReason, Retention, StreamState};
 pub use limits::Limits;
 pub use position::{Position, Timestamp, Version};
 pub use query::{Query, QueryItem};
@@ -34,6 +36,7 @@ pub use stream::{StreamKey, StreamName};
 pub(crate) use codec::{from_bincode, to_bincode};
 #[cfg(feature = "forget")]
 pub(crate) use fresh::random_bytes;
+pub(crate) use lifecycle::{Lifecycle, StreamChange};
 pub(crate) use limits::{
     BATCH_BYTES_MAX, EVENT_TYPE_MAX, METADATA_MAX, NAME_MAX, STREAM_NAME_MAX, SUBJECT_MAX, TAG_MAX,
     TAGS_MAX,

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::error::{Error, ErrorKind, Result};
 use super::event::ContentType;
 use super::json;
+use super::lifecycle::HiddenReason;
 use super::position::{Position, Timestamp, Version};
 use super::stream::StreamName;
 
@@ -59,6 +60,7 @@ pub struct EventRef<'a> {
     pub(crate) recorded_at: Timestamp,
     pub(crate) layout: BodyLayout,
     pub(crate) body: &'a [u8],
+    pub(crate) hidden: Option<HiddenReason>,
 }
 
 fn text(bytes: &[u8], range: Range<u32>) -> &str {
@@ -70,6 +72,13 @@ fn part(bytes: &[u8], range: Range<u32>) -> &[u8] {
 }
 
 impl<'a> EventRef<'a> {
+    /// Why its stream's settings hide it, if they do; known only to reads that were asked to mark
+    /// such events, with [`Hidden::Mark`](crate::Hidden::Mark).
+    #[must_use]
+    pub fn hidden(&self) -> Option<HiddenReason> {
+        self.hidden
+    }
+
     /// Its number within the store.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -246,6 +255,7 @@ impl<'a> EventRef<'a> {
             recorded_at: self.recorded_at,
             layout: self.layout,
             body: self.body.into(),
+            hidden: self.hidden,
         }
     }
 }
@@ -288,9 +298,17 @@ pub struct RecordedEvent {
     recorded_at: Timestamp,
     layout: BodyLayout,
     body: Box<[u8]>,
+    hidden: Option<HiddenReason>,
 }
 
 impl RecordedEvent {
+    /// Why its stream's settings hide it, if they do; known only to reads that were asked to mark
+    /// such events, with [`Hidden::Mark`](crate::Hidden::Mark).
+    #[must_use]
+    pub fn hidden(&self) -> Option<HiddenReason> {
+        self.hidden
+    }
+
     /// The same event, borrowed.
     #[must_use]
     pub fn as_ref(&self) -> EventRef<'_> {
@@ -300,6 +318,7 @@ impl RecordedEvent {
             recorded_at: self.recorded_at,
             layout: self.layout,
             body: &self.body,
+            hidden: self.hidden,
         }
     }
 

@@ -10,19 +10,20 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use factlog::disk::SimDisk;
 use factlog::{
     ContentType, ErrorKind, Expect, Keyring, NewEvent, Position, Query, RecordedEvent, Result,
-    Store, Uuid, Version,
+    Retention, Store, StreamState, Uuid, Version,
 };
 use serde_json::{Value, json};
 
 use crate::rig::{data, event, options, read_only};
 
 const STORE: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0001);
-const NAMES: [&str; 8] =
-    ["plain", "segments", "frames", "saved", "subjects", "torn", "damaged", "recovered"];
+const NAMES: [&str; 9] =
+    ["plain", "segments", "frames", "saved", "lives", "subjects", "torn", "damaged", "recovered"];
 /// Keys and nonces are made by chance: this one is written otherwise every time, and read alike.
 const BY_CHANCE: &str = "subjects";
 
@@ -67,6 +68,15 @@ fn rich(store: &Store) {
     batch.append("Cart-ü-2", Expect::NoStream, [event(3, 3), event(4, 0)]).commit().unwrap();
 }
 
+/// Encrypted events, one of them forgotten, and one of the same subject later.
+fn forgetting(store: &Store) {
+    rich(store);
+    let of = |n, subject| event(n, 3).subject(subject);
+    store.append("Order-1", Expect::Any, [of(5, "person-8"), of(6, "person-9")]).unwrap();
+    store.forget("person-8").unwrap();
+    store.append("Order-1", Expect::Any, [of(7, "person-8")]).unwrap();
+}
+
 /// Writes the store of that name.
 fn made(name: &str) -> SimDisk {
     let disk = named();
@@ -108,12 +118,20 @@ fn made(name: &str) -> SimDisk {
                 store.save_snapshot("Order-1", "state", given, data(version, 9)).unwrap();
             }
         }
-        BY_CHANCE => {
+        BY_CHANCE => forgetting(&store),
+        "lives" => {
             rich(&store);
-            let of = |n, subject| event(n, 3).subject(subject);
-            store.append("Order-1", Expect::Any, [of(5, "person-8"), of(6, "person-9")]).unwrap();
-            store.forget("person-8").unwrap();
-            store.append("Order-1", Expect::Any, [of(7, "person-8")]).unwrap();
+            store.append("Order-1", Expect::Any, [event(5, 1)]).unwrap();
+            store.delete_stream("Cart-ü-2", Expect::Version(Version::new(2))).unwrap();
+            store.tombstone_stream("Never-1", Expect::NoStream).unwrap();
+            let bounds = Retention::default().truncate_before(Version::new(2)).keep_last(3);
+            store.retain("Order-1", bounds.max_age(Duration::from_secs(3_600))).unwrap();
+            let batch = store.batch().append("Gone-1", Expect::NoStream, [event(6, 1)]);
+            batch
+                .tombstone("Gone-1", Expect::Any)
+                .checkpoint("c", Position::new(5))
+                .commit()
+                .unwrap();
         }
         _ => rich(&store),
     }
@@ -260,6 +278,13 @@ fn answers(store: &Store) -> Vec<Value> {
     for info in store.streams("").unwrap() {
         let name = info.name.as_str();
         let head = (info.version.get(), info.last_position.get());
+        if !matches!(info.state, StreamState::Live(_))
+            || store.retention(name).unwrap() != Retention::default()
+        {
+            let retention = format!("{:?}", store.retention(name).unwrap());
+            let state = format!("{:?}", info.state);
+            lines.push(json!({ "stream": name, "state": state, "retention": retention }));
+        }
         let (found, backward) = (store.read_stream(name), store.read_stream(name).backward());
         lines.push(json!({ "stream": name, "head": head, "events": positions(found),
             "backward": positions(backward) }));

@@ -189,7 +189,7 @@ fn opening_reads_no_more_of_a_covered_sidecar_than_its_header() {
     for number in 1..=upto {
         let last = disk.read_file(&sidecar(number)).unwrap().len() as u64 - 1;
         disk.flip_bit(&sidecar(number), last, 3);
-        disk.flip_bit(&sidecar(number), 320, 3);
+        disk.flip_bit(&sidecar(number), 336, 3);
     }
     let store = open(&disk).unwrap();
     heads_same(&store, &before, "opened");
