@@ -4,6 +4,8 @@
 
 use super::store::Store;
 use crate::engine::Appended;
+#[cfg(feature = "model")]
+use crate::types::StreamName;
 use crate::types::{Expect, Result, Retention, StreamKey, StreamState, Version};
 
 impl Store {
@@ -110,6 +112,15 @@ impl Store {
         let last = head.map_or(Version::NONE, |head| head.version);
         let catalog = self.engine().catalog.read();
         Ok(catalog.carried.lifecycle(name.as_str()).state(last))
+    }
+}
+
+#[cfg(feature = "model")]
+impl Store {
+    /// Whether state folded up to this version of a stream is worth going on from.
+    pub(crate) fn is_reached_by(&self, stream: &StreamName, version: Version) -> bool {
+        let catalog = self.engine().catalog.read();
+        catalog.carried.lifecycle(stream.as_str()).is_reached_by(version)
     }
 }
 

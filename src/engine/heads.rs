@@ -186,7 +186,9 @@ impl Carried {
     pub(super) fn of_file(file: &HeadsFile<Mapped>) -> Self {
         let mut carried = Self::default();
         file.checkpoints().iter().for_each(|entry| carried.take_checkpoint(entry.clone()));
-        file.settings().iter().for_each(|entry| carried.take_settings(entry.clone()));
+        if !planted!(SettingsForgotten) {
+            file.settings().iter().for_each(|entry| carried.take_settings(entry.clone()));
+        }
         carried
     }
 

@@ -184,7 +184,8 @@ impl Lifecycle {
     /// now, and no event between it and those that are shown is missing.
     pub(crate) fn is_reached_by(&self, version: Version) -> bool {
         let first = self.retention.truncate_before.unwrap_or_default();
-        !self.tombstoned && version > self.deleted_at && version.next() >= first
+        let lives = self.deleted_at == Version::NONE || version > self.deleted_at;
+        !self.tombstoned && lives && version.next() >= first
     }
 
     /// Events recorded before this are too old.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use factlog::disk::{Disk, SimDisk};
 use factlog::{
-    Appended, ErrorKind, Expect, NewEvent, Options, Position, Result, Store, Uuid, Version,
+    Appended, ErrorKind, Expect, NewEvent, Options, Position, Result, Retention, Store, Uuid,
+    Version,
 };
 
 use super::contract::{self, Broken};
@@ -20,13 +21,15 @@ pub enum Op {
     SaveCheckpoint(u64),
     ResetCheckpoint(u64),
     SaveSnapshot(String),
+    /// How many events of one stream are shown: settings that a batch carries.
+    Retain(u64),
     Reopen,
 }
 
 impl Op {
     /// Keyed files share sectors between their entries, whatever the options say.
     pub fn is_keyed(&self) -> bool {
-        !matches!(self, Self::Append(..) | Self::Reopen)
+        !matches!(self, Self::Append(..) | Self::Retain(_) | Self::Reopen)
     }
 }
 
@@ -39,6 +42,9 @@ pub struct Planned {
     pub id: Uuid,
     pub data: Vec<u8>,
 }
+
+/// The stream whose settings are changed; it has no events.
+pub const RETAINED: &str = "Retained-1";
 
 /// A batch as it was submitted, and its answer.
 #[derive(Debug, Clone)]
@@ -93,6 +99,9 @@ pub struct Record {
     /// The checkpoint's values in order, and how many of them are acknowledged.
     pub checkpoints: Vec<u64>,
     pub checkpoints_acknowledged: usize,
+    /// The same of a stream's settings.
+    pub settings: Vec<u64>,
+    pub settings_acknowledged: usize,
     /// Per stream: versions in order, and how many are acknowledged.
     pub snapshots: BTreeMap<String, (Vec<u64>, usize)>,
     /// The highest position that any reader was shown, and that any follower was.
@@ -122,6 +131,7 @@ impl Record {
         if self.weak && power {
             record.batches.iter_mut().for_each(|batch| batch.answer = None);
             record.checkpoints_acknowledged = 0;
+            record.settings_acknowledged = 0;
             record.snapshots.values_mut().for_each(|(_, known)| *known = 0);
             record.seen = record.followed;
         }
@@ -143,11 +153,12 @@ pub fn program(random: &mut Random, length: u64) -> Vec<Op> {
     let mut number = 0;
     let mut ops = Vec::new();
     for _ in 0..length {
-        ops.push(match random.below(14) {
+        ops.push(match random.below(15) {
             0 => Op::Reopen,
             1 => Op::SaveCheckpoint(1 + random.below(1 + number)),
             2 => Op::ResetCheckpoint(random.below(1 + number)),
             3 => Op::SaveSnapshot(stream_of(random)),
+            14 => Op::Retain(1 + random.below(1_000_000)),
             kind => {
                 let count = 1 + random.below(4);
                 let large = random.below(6) == 0;
@@ -184,6 +195,7 @@ pub fn script() -> Vec<Op> {
         batch(&[("A-1", 2, 600), ("A-2", 3, 600), ("B-1", 4, 600)]),
         Op::SaveCheckpoint(2),
         Op::SaveSnapshot("A-1".into()),
+        Op::Retain(4),
         Op::Reopen,
         batch(&[("B-1", 5, 9000)]),
         batch(&[("A-1", 6, 1500), ("A-1", 7, 20)]),
@@ -191,6 +203,7 @@ pub fn script() -> Vec<Op> {
         Op::SaveCheckpoint(7),
         Op::ResetCheckpoint(3),
         Op::SaveSnapshot("A-1".into()),
+        Op::Retain(3),
         batch(&[("A-2", 9, 14_000)]),
         batch(&[("A-2", 10, 40)]),
         Op::Reopen,
@@ -204,7 +217,8 @@ pub fn continuation(depth: u64, random: &mut Random) -> Vec<Op> {
     let size = if random.below(4) == 0 { 9000 } else { random.below(200) as usize };
     let first = vec![("A-1".into(), number, size), ("New".into(), number + 1, 9)];
     let mut ops = vec![Op::Append(first, None)];
-    match random.below(4) {
+    match random.below(5) {
+        3 => ops.push(Op::Retain(number)),
         0 => ops.push(Op::SaveSnapshot("A-1".into())),
         1 => ops.push(Op::SaveCheckpoint(number)),
         2 => ops.push(Op::Reopen),
@@ -260,6 +274,21 @@ pub fn step(store: &Store, op: &Op, record: &mut Record, during: During<'_>) -> 
                 known.1 = known.0.len();
             }
             saved
+        }
+        Op::Retain(events) => {
+            record.settings.push(*events);
+            record.ending = Ending::Unknown;
+            during(record);
+            let retained = store.retain(RETAINED, Retention::default().keep_last(*events));
+            match &retained {
+                Ok(()) => {
+                    record.settings_acknowledged = record.settings.len();
+                    record.ending = Ending::Open;
+                }
+                Err(error) if record.refused(error) => drop(record.settings.pop()),
+                Err(_) => {}
+            }
+            retained
         }
         Op::Reopen => Ok(()),
     }

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod read;
 pub mod shell;
 pub mod stats;
+pub mod stream;
 pub mod streams;
 pub mod subs;
 pub mod tail;
