@@ -183,7 +183,7 @@ impl KeyringFile {
             let text = "the key of the event's subject could not be kept";
             return Err(Error::new(ErrorKind::DiskFull, text));
         }
-        if !used.iter().any(|id| self.pending.contains(id)) || planted!(KeyNotDurable) {
+        if !used.iter().any(|id| self.pending.contains(id)) {
             return Ok(());
         }
         let encoded = self.pending.iter().filter_map(|id| {

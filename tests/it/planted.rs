@@ -87,7 +87,7 @@ const BUGS: &[(&str, &str)] = &[
     ("SettingsForgotten", "heads::the_file_is_there_and_believed_and_nothing_is_made_again"),
     ("IdsForgotten", CUTS),
     (
-        "KeyNotDurable",
+        "KeyNotSynced",
         "forget::crashes::a_power_cut_at_any_operation_leaves_no_event_without_its_key",
     ),
     ("CheckpointBeforeEvents", "append::in_the_weaker_modes_reads_run_ahead_of_what_is_synced"),
