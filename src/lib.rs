@@ -245,8 +245,9 @@ pub mod fuzzing;
 #[cfg(feature = "stream")]
 pub use api::DeliveryStream;
 pub use api::{
-    BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Events, Options, Read, Source, Start,
-    Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, verify,
+    BackupOptions, BackupReport, BatchBuilder, BranchOptions, BranchReport, CategoryInfo,
+    CheckpointInfo, Delivery, Events, Options, Read, RestoreTo, Source, Start, Stats, Store,
+    StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, restore, restore_on, verify,
 };
 #[cfg(feature = "forget")]
 pub use api::{Forgotten, KeyInfo, KeysImported};

@@ -3,8 +3,8 @@
 
     python3 tests/verify.py DIR [--json] [--list]
 
-Prints what the log holds (--json: on one line; --list: first a line per event). Exit code: 0 sound, 10 torn
-end, 11 damage, 12 unsupported format. It only reads. Section numbers in comments are those of FORMAT.md. The
+Prints what the log holds (--json: on one line; --list: first a line per event). Exit code: 0 sound, 4 never
+finished, 10 torn end, 11 damage, 12 unsupported format. It only reads. Section numbers in comments are those of FORMAT.md. The
 digest is the SHA-256 of the listing: the events of good frames; where there is damage, those that can still be
 reached.
 """
@@ -37,6 +37,10 @@ class Unsupported(Exception):
 
 
 class Bad(Exception):
+    pass
+
+
+class Unfinished(Exception):
     pass
 
 
@@ -192,7 +196,12 @@ class Store:
             heads = self.head_of_segments()
             if not heads:
                 return False
-        generation, self.first, self.last, self.store, self.scope, self.ancestors, _, _ = max(heads)
+        generation, self.first, self.last, self.store, self.scope, self.ancestors, _, _, flags = max(heads)
+        if flags & 2:
+            if bad or (missing and generation > 1):
+                self.note(bad or "head-0", 0, "no generation of the head checks")
+                return False
+            raise Unfinished("begun and not finished")
         self.epoch = max(head[6] for head in heads)
         self.certified = max(head[7] for head in heads)
         raw = self.load("live") or b""
@@ -228,7 +237,7 @@ class Store:
         store, last, scope, _ = max(headers, key=lambda header: (stores.count(header[0]), header[1]))
         mine = [Segment(number, name, self.load(name), store) for uuid, number, _, name in headers if uuid == store]
         epochs = [header.epoch for segment in mine[-2:] for _, header in segment.headers(BLOCK, len(segment.data))]
-        return [(0, 1, last, store, scope, [], max(epochs, default=0) + 1, 0)]
+        return [(0, 1, last, store, scope, [], max(epochs, default=0) + 1, 0, 0)]
 
     @staticmethod
     def generation(name, raw):
@@ -237,7 +246,7 @@ class Store:
             return None
         version, scope, zero, flags = struct.unpack("<HBBI", raw[8:16])
         base, = struct.unpack("<Q", raw[72:80])
-        if version or scope not in (1, 2) or zero or flags & ~1 or base:
+        if version or scope not in (1, 2) or zero or flags & ~7 or base:
             raise Unsupported("%s: format version %d, id scope %d, flags %#x, base %d"
                               % (name, version, scope, flags, base))
         generation, epoch, count, first, last, durable = struct.unpack("<QIIQQQ", raw[32:72])
@@ -247,7 +256,7 @@ class Store:
             return None
         ancestors = [(raw[at:at + 16], *struct.unpack("<Q", raw[at + 16:at + 24]))
                      for at in range(80, 80 + 24 * count, 24)]
-        return generation, first, last, raw[16:32], scope, ancestors, epoch, durable
+        return generation, first, last, raw[16:32], scope, ancestors, epoch, durable, flags
 
     # Section 5.
 
@@ -571,6 +580,8 @@ def main(arguments):
         code = 11 if store.damage else 10 if store.torn else 0
     except Unsupported as unsupported:
         result, code = {**store.result(), "unsupported": str(unsupported)}, 12
+    except Unfinished as unfinished:
+        result, code = {**store.result(), "unfinished": str(unfinished)}, 4
     print(json.dumps(result, indent=None if "--json" in arguments else 2))
     return code
 

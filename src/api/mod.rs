@@ -1,6 +1,7 @@
 //! Layer 7.9: the verbs.
 
 mod append;
+mod branch;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
 #[cfg(feature = "forget")]
@@ -25,6 +26,9 @@ mod walk;
 #[cfg(feature = "model")]
 pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, caught, inside};
 pub use append::{BatchBuilder, Ticket};
+pub use branch::{
+    BackupOptions, BackupReport, BranchOptions, BranchReport, RestoreTo, restore, restore_on,
+};
 #[cfg(feature = "model")]
 pub(crate) use claims::Claim;
 #[cfg(feature = "forget")]

@@ -191,10 +191,6 @@ impl Follower {
         (self.head.store, self.head.id_scope)
     }
 
-    pub(super) fn encrypts(&self) -> bool {
-        self.head.encrypts
-    }
-
     /// Takes in everything that the live file certifies.
     pub(super) fn catch_up(&mut self, parts: &Parts, catalog: &mut Catalog) -> Result<()> {
         let Some(mark) = read_live(&*parts.disk, self.head.store)? else { return Ok(()) };

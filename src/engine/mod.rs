@@ -1,6 +1,7 @@
 //! Layer 6.9: one writer, many readers.
 
 mod batch;
+mod branch;
 mod catalog;
 mod close;
 mod commit;
@@ -37,6 +38,7 @@ pub use batch::{Appended, StreamAppended};
 pub(crate) use batch::{Batch, BatchEvent, BatchStream};
 #[cfg(feature = "model")]
 pub(crate) use batch::{Late, MakeBatch};
+pub(crate) use branch::{BranchPlan, Branched};
 pub(crate) use catalog::View;
 pub(crate) use commit::{commit_inline, drive};
 pub(crate) use decide::check_shape;

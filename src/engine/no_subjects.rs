@@ -38,15 +38,15 @@ impl Subjects {
         disk: &Arc<dyn Disk>,
         _: Uuid,
         _: &Settings,
-        encrypts: bool,
+        (encrypts, _): (bool, bool),
     ) -> Result<Self> {
         let ring = KeyedFile::stamp(&**disk, FileName::Keyring)?;
         Ok(Self { encrypts: encrypts || ring.is_some() })
     }
 
     /// Of a store opened for reading.
-    pub(crate) fn for_reading(_: &Arc<dyn Disk>, _: Uuid, _: &Settings, encrypts: bool) -> Self {
-        Self { encrypts }
+    pub(crate) fn for_reading(_: &Arc<dyn Disk>, _: Uuid, _: &Settings) -> Self {
+        Self { encrypts: false }
     }
 
     pub(crate) fn encrypts(&self) -> bool {
@@ -120,7 +120,7 @@ mod tests {
         disk.create_root().unwrap();
         let of = |encrypts| {
             let settings = Settings::default();
-            Subjects::for_writing(&disk, Uuid::nil(), &settings, encrypts).unwrap()
+            Subjects::for_writing(&disk, Uuid::nil(), &settings, (encrypts, false)).unwrap()
         };
         assert!(of(false).sealer("ada", &SystemClock).unwrap().is_none());
         assert!(of(true).sealer("", &SystemClock).unwrap().is_none());

@@ -67,11 +67,7 @@ pub(crate) fn open_writer(
         let hours = (last_stamp - began) / CLOCK_BEHIND;
         report.notes.push(format!("the clock is {hours} hours behind the newest event"));
     }
-    let encrypts = recovered.tail.head().encrypts;
-    let subjects = Subjects::for_writing(&disk, recovered.store, &settings, encrypts)?;
-    if subjects.encrypts() && !encrypts {
-        recovered.tail.encrypt_subjects()?;
-    }
+    let subjects = subjects(&disk, &recovered, &settings, report.clean)?;
     recovered.tail.mark_live()?;
     recovered.tail.sync_live()?;
     report.segments = recovered.segments.len() as u64;
@@ -83,8 +79,8 @@ pub(crate) fn open_writer(
     let background = settings.background;
     let last = catalog.last;
     let durable = recovered.tail.durable();
-    let parts = Parts { disk, clock, settings, subjects };
-    let mut engine = assemble(parts, &recovered, catalog, report);
+    let mut engine = assemble(Parts { disk, clock, settings }, &recovered, catalog, report);
+    engine.subjects = subjects;
     engine.jobs = background.then_some(sender);
     engine.lock = Mutex::new(Some(lock));
     engine.heads_mark = Mutex::new(mark);
@@ -93,6 +89,9 @@ pub(crate) fn open_writer(
     engine.watch.raise(last, last);
     roll_if_sealed(&engine, &mut recovered.tail)?;
     *engine.tail.lock() = Some(recovered.tail);
+    if !engine.report.clean {
+        engine.settle_checkpoints()?;
+    }
     let engine = Arc::new(engine);
     let mut threads = Vec::new();
     if background {
@@ -113,6 +112,21 @@ pub(crate) fn open_writer(
     Ok(Started { engine, threads })
 }
 
+/// The subjects of a store; its head says so before the first event is encrypted.
+fn subjects(
+    disk: &Arc<dyn Disk>,
+    found: &Recovered,
+    settings: &Settings,
+    clean: bool,
+) -> Result<Subjects> {
+    let encrypts = found.tail.head().encrypts;
+    let subjects = Subjects::for_writing(disk, found.store, settings, (encrypts, !clean))?;
+    if subjects.encrypts() && !encrypts {
+        found.tail.encrypt_subjects()?;
+    }
+    Ok(subjects)
+}
+
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = thread::Builder::new().name(name.into()).spawn(run);
     thread.map_err(|error| Error::io("cannot start a thread", error))
@@ -130,6 +144,7 @@ pub(super) fn engine_of(
     report: OpenReport,
 ) -> Engine {
     Engine {
+        subjects: Subjects::for_reading(&parts.disk, store, &parts.settings),
         queue: Queue::new(parts.settings.limits, parts.settings.background),
         desks: Desks::default(),
         watch: Watch::default(),
@@ -139,7 +154,6 @@ pub(super) fn engine_of(
         store,
         id_scope,
         report,
-        subjects: parts.subjects,
         lost_through: Position::START,
         found_later: Arc::default(),
         catalog: RwLock::new(catalog),
@@ -279,11 +293,8 @@ pub(crate) fn open_follower(
     let began = clock.now();
     settings.check()?;
     let background = settings.background;
-    let subjects = Subjects::for_reading(&disk, uuid::Uuid::nil(), &settings, false);
-    let mut parts = Parts { disk, clock, settings, subjects };
+    let parts = Parts { disk, clock, settings };
     let (mut follower, mut catalog, mut report) = Follower::open(&parts)?;
-    let (store, encrypts) = (follower.identity().0, follower.encrypts());
-    parts.subjects = Subjects::for_reading(&parts.disk, store, &parts.settings, encrypts);
     follower.catch_up(&parts, &mut catalog)?;
     report.segments = catalog.segments.len() as u64;
     report.events = catalog.last.get();

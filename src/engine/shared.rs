@@ -33,7 +33,6 @@ pub(super) struct Parts {
     pub disk: Arc<dyn Disk>,
     pub clock: Arc<dyn Clock>,
     pub settings: Settings,
-    pub subjects: Subjects,
 }
 
 /// An open store.
@@ -203,7 +202,13 @@ impl Engine {
                 let mut keyed = KeyedFile::load(disk, self.store, file, purpose)?;
                 if !self.read_only {
                     // A failed sync is final here as well: a second one would answer success.
-                    keyed.settle().inspect_err(|error| self.poison(error))?;
+                    let settled = keyed.settle(!self.report.clean);
+                    settled.inspect_err(|error| {
+                        // A disk without room for a copy refuses cleanly.
+                        if error.kind() != ErrorKind::DiskFull {
+                            self.poison(error);
+                        }
+                    })?;
                 }
                 empty.insert(keyed)
             }
@@ -216,6 +221,17 @@ impl Engine {
             self.poison(error);
         }
         outcome
+    }
+
+    /// After a crash, before a clean close could hide that there was one. Damage, and a disk
+    /// without room, are told when a checkpoint is asked for.
+    pub(super) fn settle_checkpoints(&self) -> Result<()> {
+        match self.with_checkpoints(|_| Ok(())) {
+            Err(error) if !matches!(error.kind(), ErrorKind::Damaged | ErrorKind::DiskFull) => {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn with_checkpoints<R>(&self, act: impl FnOnce(&mut KeyedFile) -> Result<R>) -> Result<R> {

@@ -79,7 +79,7 @@ impl Subjects {
         disk: &Arc<dyn Disk>,
         store: Uuid,
         settings: &Settings,
-        encrypts: bool,
+        (encrypts, crashed): (bool, bool),
     ) -> Result<Self> {
         let mut subjects = Self::of(disk, store, settings);
         let wanted = settings.keyring.as_ref();
@@ -87,7 +87,7 @@ impl Subjects {
         let found = KeyringFile::load(&subjects.disk, store, subjects.wrapping.as_ref())?;
         let ring = match found {
             Some(mut ring) => {
-                ring.settle_found()?;
+                ring.settle_found(crashed)?;
                 Some(ring)
             }
             None if begin => Some(subjects.create()?),
@@ -99,15 +99,8 @@ impl Subjects {
     }
 
     /// Of a store opened for reading: the keyring is looked for when an event asks for it.
-    pub(crate) fn for_reading(
-        disk: &Arc<dyn Disk>,
-        store: Uuid,
-        settings: &Settings,
-        encrypts: bool,
-    ) -> Self {
-        let looks = Some(settings.poll_interval);
-        let encrypts = AtomicBool::new(encrypts);
-        Self { encrypts, looks, ..Self::of(disk, store, settings) }
+    pub(crate) fn for_reading(disk: &Arc<dyn Disk>, store: Uuid, settings: &Settings) -> Self {
+        Self { looks: Some(settings.poll_interval), ..Self::of(disk, store, settings) }
     }
 
     fn create(&self) -> Result<KeyringFile> {

@@ -28,7 +28,7 @@ pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal, SettingsR
 pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,
 };
-pub(crate) use head::Head;
+pub(crate) use head::{ANCESTORS_MAX, Head};
 pub(crate) use keyed::{
     KEYED_ALIGN, KEYED_VALUE_MAX, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step,
 };

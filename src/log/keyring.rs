@@ -121,8 +121,8 @@ impl KeyringFile {
     }
 
     /// Makes durable what was found, and wraps what is not wrapped and should be.
-    pub(crate) fn settle_found(&mut self) -> Result<()> {
-        self.file.settle()?;
+    pub(crate) fn settle_found(&mut self, crashed: bool) -> Result<()> {
+        self.file.settle(crashed)?;
         if self.wrapping.is_some() && !self.wrapped {
             self.wrapped = true;
             let keys = self.keys.clone();

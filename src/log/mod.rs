@@ -1,8 +1,12 @@
 //! Layer 4.9: many segment files as one log: what exists, recovery, the tail, verification.
 
 mod ahead;
+mod backup;
+mod branch;
+mod bring;
 mod ending;
 mod files;
+mod fresh;
 mod head;
 mod headless;
 mod keyed;
@@ -11,6 +15,7 @@ mod keyring;
 #[cfg(feature = "forget")]
 mod keys_apart;
 mod live;
+mod prefix;
 mod recover;
 mod scarred;
 mod stage;
@@ -19,13 +24,17 @@ mod tail;
 mod verify;
 
 pub(crate) use ahead::{Runway, Spares};
+pub(crate) use backup::Backup;
+pub(crate) use branch::Branch;
+pub(crate) use bring::Brought;
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
-pub(crate) use keyed::KeyedFile;
+pub(crate) use keyed::{KeyedCopy, KeyedFile};
 #[cfg(feature = "forget")]
 pub(crate) use keyring::{KeyState, KeyringFile, Keys};
 #[cfg(feature = "forget")]
 pub(crate) use keys_apart::{read_keys, write_keys};
 pub(crate) use live::read_live;
+pub(crate) use prefix::{Prefix, last_id, prefix_of};
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use stage::BatchBytes;
 pub(crate) use survey::{

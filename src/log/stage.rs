@@ -15,6 +15,9 @@ use crate::types::EventRef;
 /// memory.
 const FRAME_BYTES: usize = 1 << 20;
 
+/// A commit block under `Options::align_commit`.
+pub(crate) const COMMIT_BLOCK: u64 = 4096;
+
 /// Where the next frame goes and what it must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cursor {

@@ -121,6 +121,9 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         None => None,
     };
     let Some(numbers) = segment_numbers(disk)? else { return Ok(None) };
+    if let Some(head) = newest.as_ref().filter(|head| head.unfinished) {
+        return Err(unfinished(disk, head, damaged));
+    }
     let head_lost = newest.is_none();
     let head = match newest {
         Some(head) => head,
@@ -163,6 +166,20 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
     survey.miss(next, listed + 1);
     survey.link_ends();
     Ok(Some(survey))
+}
+
+/// What is still being made is no store: whoever made it was interrupted, or is at it.
+fn unfinished(disk: &dyn Disk, head: &Head, damaged: Option<String>) -> Error {
+    if damaged.is_some() {
+        // The other generation may have been the one that finished it.
+        return damage_error(&lost_head(damaged));
+    }
+    let what = if head.backup { "backup" } else { "store" };
+    let text = format!(
+        "{} holds a {what} that was begun and not finished: make it again",
+        disk.location()
+    );
+    Error::new(ErrorKind::NotFound, text)
 }
 
 /// The numbers of all segment files, ascending; `None` when there is no directory.

@@ -112,7 +112,8 @@ pub(crate) fn walk_tail(source: &mut dyn Source, seed: u32, start: Place) -> io:
     Ok(walk)
 }
 
-fn last_time(frame: &Frame<'_>) -> Option<u64> {
+/// When the last event in the frame was recorded.
+pub(crate) fn last_time(frame: &Frame<'_>) -> Option<u64> {
     (frame.header.events > 0).then(|| frame.records().last().map(|(_, r)| r.head.recorded_at))?
 }
 

@@ -22,8 +22,20 @@ use serde_json::{Value, json};
 use crate::rig::{data, event, options, read_only};
 
 const STORE: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0001);
-const NAMES: [&str; 9] =
-    ["plain", "segments", "frames", "saved", "lives", "subjects", "torn", "damaged", "recovered"];
+const FORK: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0002);
+const NAMES: [&str; 11] = [
+    "plain",
+    "segments",
+    "frames",
+    "saved",
+    "lives",
+    "subjects",
+    "torn",
+    "damaged",
+    "recovered",
+    "forked",
+    "backup",
+];
 /// Keys and nonces are made by chance: this one is written otherwise every time, and read alike.
 const BY_CHANCE: &str = "subjects";
 
@@ -35,16 +47,22 @@ fn crc(start: u32, bytes: &[u8]) -> u32 {
 
 /// A directory whose store has its name already: a store is given one by chance.
 fn named() -> SimDisk {
+    let disk = SimDisk::new(1);
+    name(&disk, STORE, 0);
+    disk
+}
+
+/// The head that whoever makes a store writes first; one that is forked or restored has a flag.
+fn name(disk: &SimDisk, store: Uuid, flags: u32) {
     let mut head = b"FACTHEAD".to_vec();
-    head.extend([0, 0, 1, 0, 0, 0, 0, 0]);
-    head.extend(STORE.as_bytes());
+    head.extend([0, 0, 1, 0]);
+    head.extend(flags.to_le_bytes());
+    head.extend(store.as_bytes());
     head.extend(1_u64.to_le_bytes());
     head.extend([0; 8]);
     head.extend([1_u64, 0, 0, 0].into_iter().flat_map(u64::to_le_bytes));
     head.extend(crc(0, &head).to_le_bytes());
-    let disk = SimDisk::new(1);
     disk.write_file("head-1", head);
-    disk
 }
 
 fn open(disk: &SimDisk) -> Result<Store> {
@@ -78,15 +96,15 @@ fn forgetting(store: &Store) {
 }
 
 /// Writes the store of that name.
-fn made(name: &str) -> SimDisk {
+fn made(what: &str) -> SimDisk {
     let disk = named();
-    let store = match name {
+    let store = match what {
         BY_CHANCE => options().keyring(Keyring::beside()).open_on(Arc::new(disk.clone())),
         _ => open(&disk),
     };
     let store = store.unwrap();
-    match name {
-        "segments" => {
+    match what {
+        "segments" | "forked" | "backup" => {
             for number in 0..7 {
                 let stream = format!("Big-{}", number % 2);
                 let large = vec![number; 3_500];
@@ -135,17 +153,35 @@ fn made(name: &str) -> SimDisk {
         }
         _ => rich(&store),
     }
-    match name {
+    match what {
         "torn" | "recovered" => tear(&disk, store),
+        "forked" | "backup" => return made_from(&disk, &store, what),
         _ => store.close().unwrap(),
     }
-    if name == "recovered" {
+    if what == "recovered" {
         open(&disk).unwrap().close().unwrap();
     }
-    if name == "damaged" {
+    if what == "damaged" {
         disk.flip_bit(&segment(1), 4096 + 144 + 200, 3);
     }
     disk
+}
+
+/// A store or a copy that begins with the segments of another.
+fn made_from(disk: &SimDisk, store: &Store, what: &str) -> SimDisk {
+    store.save_checkpoint("mail", Position::new(3)).unwrap();
+    store.save_snapshot("Big-0", "state", (Version::new(1), 2), data(1, 9)).unwrap();
+    let to = disk.directory(what);
+    if what == "backup" {
+        crate::branches::backup(store, &to).unwrap();
+        return to;
+    }
+    name(&to, FORK, 2);
+    crate::branches::fork(store, 5, &to).unwrap();
+    let fork = open(&to).unwrap();
+    fork.append("Big-1", Expect::Any, [event(1, 20)]).unwrap();
+    fork.close().unwrap();
+    to
 }
 
 /// One more batch, of whose bytes only a part got to the disk, and nothing that says more.

@@ -13,6 +13,8 @@
 
 mod append;
 mod basics;
+mod branch_crashes;
+mod branches;
 mod calls;
 mod classes;
 mod consumers;

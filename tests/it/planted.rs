@@ -44,6 +44,10 @@ const BUGS: &[(&str, &str)] = &[
     ("HeadInPlace", CUTS),
     ("CheckpointNameNotSynced", CUTS),
     (
+        "SavedEntriesNotCopied",
+        "crash::a_checkpoint_whose_pages_were_dropped_is_not_answered_and_then_lost",
+    ),
+    (
         "SavedEntriesNotSettled",
         "crash::a_checkpoint_that_was_read_after_a_kill_survives_a_power_cut",
     ),
@@ -100,6 +104,21 @@ const BUGS: &[(&str, &str)] = &[
     ("FollowerBeyondDurable", "classes::a_reader_beside_a_weak_writer_stops_at_what_is_synced"),
     ("TimeGoesBack", "classes::a_clock_that_jumps_changes_no_order"),
     ("LockGivenBackEarly", "races::no_thread_of_a_closed_store_writes_beside_the_next_writer"),
+    (
+        "BranchHeadFirst",
+        "branch_crashes::a_power_cut_at_any_operation_of_a_fork_leaves_no_store_or_a_whole_one",
+    ),
+    (
+        "BackupHeadFirst",
+        "branch_crashes::\
+         a_power_cut_at_any_operation_of_a_later_backup_leaves_the_earlier_or_more",
+    ),
+    (
+        "CopyNotSynced",
+        "branch_crashes::a_power_cut_at_any_operation_of_a_restore_leaves_no_store_or_a_whole_one",
+    ),
+    ("TailLinked", "branches::a_recovery_of_the_origin_takes_nothing_from_a_fork"),
+    ("OtherHistoryCarriedOn", "branches::a_backup_of_another_history_is_not_carried_on"),
     ("OneWaiterWoken", "classes::one_append_wakes_everybody_who_waits"),
     ("WakeUpLost", "classes::no_wake_up_of_a_task_is_lost"),
 ];

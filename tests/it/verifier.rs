@@ -126,7 +126,11 @@ fn agree(dir: &Path) -> Said {
     let report = match factlog::verify(dir, &mut |_, _| {}) {
         Ok(report) => report,
         Err(error) => {
-            let code = if error.kind() == ErrorKind::Unsupported { 12 } else { 11 };
+            let code = match error.kind() {
+                ErrorKind::Unsupported => 12,
+                ErrorKind::NotFound => 4,
+                _ => 11,
+            };
             assert_eq!(said.code, code, "{error:?}, {}", said.says);
             return said;
         }

@@ -11,14 +11,17 @@ use factlog::{Keyring, Options, Store};
 use crate::demo::{DemoArgs, writer::WriterArgs};
 use crate::exit::Failure;
 use crate::verbs::append::AppendArgs;
+use crate::verbs::backup::BackupArgs;
 use crate::verbs::export::ExportArgs;
 use crate::verbs::forget::ForgetArgs;
+use crate::verbs::fork::ForkArgs;
 use crate::verbs::get::GetArgs;
 use crate::verbs::import::ImportArgs;
 use crate::verbs::info::InfoArgs;
 use crate::verbs::init::InitArgs;
 use crate::verbs::keys::KeysArgs;
 use crate::verbs::read::ReadArgs;
+use crate::verbs::restore::RestoreArgs;
 use crate::verbs::shell::{CompletionsArgs, ManArgs};
 use crate::verbs::stats::{StatsArgs, TypesArgs};
 use crate::verbs::stream::StreamArgs;
@@ -157,6 +160,12 @@ pub enum Verb {
     Export(ExportArgs),
     /// Check every byte of a store; writes nothing
     Verify(VerifyArgs),
+    /// Copy a store, also beside its writer; later runs copy what is new
+    Backup(BackupArgs),
+    /// Make a store from a backup, to its end, a position or a time
+    Restore(RestoreArgs),
+    /// Make a store that begins as this one, up to a position, and shares its files
+    Fork(ForkArgs),
     /// Print what completes this command line in a shell
     Completions(CompletionsArgs),
     /// Print the manual

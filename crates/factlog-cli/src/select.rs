@@ -146,7 +146,8 @@ pub fn open_to_read(global: &Global) -> Result<Store, Failure> {
 
 /// A missing store said with its directory and the next step.
 pub fn no_store(dir: &Path, error: factlog::Error) -> Failure {
-    if error.kind() != factlog::ErrorKind::NotFound {
+    // What was begun there and not finished says so itself.
+    if !error.message().starts_with("there is no store") {
         return error.into();
     }
     Failure::NotFound(format!(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use factlog::disk::{Fault, FaultKind, SimDisk};
+use factlog::disk::{Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{ErrorKind, Expect, Position, Store};
 
 use super::{SECRET, ringed, said};
@@ -209,16 +209,34 @@ fn an_append_whose_key_has_no_space_is_refused_and_nothing_else_changes() {
     let disk = SimDisk::new(1);
     let store = ringed(&disk).unwrap();
     store.append("Person-all", Expect::Any, [said("ada", 1)]).unwrap();
-    let fault = Fault {
-        call: factlog::disk::FaultCall::Write,
-        nth: 0,
-        kind: FaultKind::Os(28),
-        sticky: false,
-    };
+    let fault = Fault { call: FaultCall::Write, nth: 0, kind: FaultKind::Os(28), sticky: false };
     disk.inject(fault);
     let error = store.append("Person-all", Expect::Any, [said("bob", 2)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
     assert_eq!(store.last_position().get(), 1);
     store.append("Person-all", Expect::Any, [said("bob", 2)]).unwrap();
     super::readable(&store, "bob", 2);
+}
+
+/// The sync of a key fails and the system forgets the pages, the process is killed; the next one
+/// finds the key in the cache, and an event that is encrypted with it must not lose it.
+#[test]
+fn a_key_whose_pages_were_dropped_is_not_used_and_then_lost() {
+    let disk = SimDisk::new(1);
+    let store = ringed(&disk).unwrap();
+    store.append("Person-all", Expect::Any, [said("ada", 1)]).unwrap();
+    disk.inject(Fault::once(FaultCall::Sync, 0, FaultKind::FailedSyncDropsPages));
+    disk.crash_at(disk.operations() + 2);
+    store.append("Person-all", Expect::Any, [said("bob", 2)]).unwrap_err();
+    for seed in 0..20 {
+        let next = disk.after_kill();
+        if seed % 2 == 1 {
+            ringed(&next).unwrap().close().unwrap();
+        }
+        let store = ringed(&next).unwrap();
+        store.append("Person-all", Expect::Any, [said("bob", 2)]).unwrap();
+        let left = next.after_power_cut(seed);
+        drop(store);
+        super::readable(&ringed(&left).unwrap(), "bob", 2);
+    }
 }

@@ -306,3 +306,37 @@ fn a_store_that_is_given_keys_encrypts_from_then_on() {
     let error = open(&left).unwrap().append("A-1", Expect::Any, [said("ada", 2)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "the head says so as well");
 }
+
+/// Backups, what is restored from them, and forks hold the log and no keys.
+#[test]
+fn copies_of_a_store_hold_no_keys_and_take_nothing_in_clear() {
+    let disks: Vec<SimDisk> = (1..=5).map(SimDisk::new).collect();
+    let arc = |disk: &SimDisk| Arc::new(disk.clone()) as Arc<dyn Disk>;
+    let [disk, backup, restored, fork, safe] = &disks[..] else { unreachable!() };
+    safe.create_root().unwrap();
+    let store = talk(disk);
+    let (ada, bob) = (secret_of(disk, "ada"), secret_of(disk, "bob"));
+    store.export_keys_on(safe, "before").unwrap();
+    store.backup_on(arc(backup), factlog::BackupOptions::default()).unwrap();
+    let end = factlog::RestoreTo::End;
+    let options = factlog::BranchOptions::default;
+    factlog::restore_on(arc(backup), arc(restored), end, options()).unwrap();
+    store.fork_on(factlog::Position::new(4), arc(fork), options()).unwrap();
+    for copy in [backup, restored, fork] {
+        assert!(copy.read_file("keyring").is_none());
+        assert!(!holds(copy, &ada) && !holds(copy, &bob) && !holds(copy, SECRET.as_bytes()));
+        without_data(&read_only(copy).unwrap(), "ada", 1, ErrorKind::NotFound);
+    }
+    store.forget("ada").unwrap();
+    store.export_keys_on(safe, "after").unwrap();
+    for copy in [restored, fork] {
+        let store = open(copy).unwrap();
+        let error = store.append("Person-ada", Expect::Any, [said("ada", 9)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "the head is a copy too");
+        store.import_keys_on(safe, "after").unwrap();
+        without_data(&store, "ada", 1, ErrorKind::Forgotten);
+        readable(&store, "bob", 2);
+        store.import_keys_on(safe, "before").unwrap();
+        without_data(&store, "ada", 1, ErrorKind::Forgotten);
+    }
+}

@@ -3,14 +3,17 @@
 //! Knows: how a store is opened for writing. Does not know: what is written.
 
 pub mod append;
+pub mod backup;
 pub mod export;
 pub mod forget;
+pub mod fork;
 pub mod get;
 pub mod import;
 pub mod info;
 pub mod init;
 pub mod keys;
 pub mod read;
+pub mod restore;
 pub mod shell;
 pub mod stats;
 pub mod stream;
