@@ -3,6 +3,7 @@
 //! [Streams](streams), [boundaries] and [projections] are what most
 //! applications are made of. [Durability](durability), [recovery], [backups],
 //! [async code](asynchronous) and [testing] say how it behaves around them.
+//! With the feature `forget` the data of a person [can be forgotten](forgetting).
 //! [Tables in SQLite](sqlite) stay exactly-once; and there is a way over
 //! [from cqrs-es](from_cqrs_es), [from tables](from_sqlite) and [from KurrentDB](from_kurrentdb).
 //!
@@ -197,6 +198,10 @@ pub mod asynchronous {}
 
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}
+
+#[cfg(feature = "forget")]
+#[doc = include_str!("../docs/guide/forgetting.md")]
+pub mod forgetting {}
 
 #[doc = include_str!("../docs/guide/sqlite.md")]
 pub mod sqlite {}

@@ -198,6 +198,7 @@
 //! | `model` | yes | the typed layer: typed events, models that decide, projections, consumers |
 //! | `derive` | no | `#[derive(Event)]` |
 //! | `bincode` | no | the same as compact binary, in the standard configuration of bincode 2 |
+//! | `forget` | no | data of events that name a subject is encrypted, and can be forgotten |
 //! | `stream` | no | subscriptions as `futures_core::Stream` |
 //! | `tracing` | no | a few `tracing` events, target `factlog`: opened, rolled, poisoned |
 //! | `sim` | no | [`disk`]`::SimDisk`, the simulated disk |
@@ -249,6 +250,8 @@ pub use api::{
     Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, Verify, repair, restore,
     restore_on, salvage, verify,
 };
+#[cfg(feature = "forget")]
+pub use api::{Forgotten, KeyInfo, KeysImported};
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "model")]
 pub use consume::{
@@ -267,6 +270,8 @@ pub use model::{
     EventType, Given, Json, Metadata, Model, ModelCache, Outcome, Prognosis, Scope, Snapshots,
     StoredType, Typed, TypedEvents, Upcast, tag,
 };
+#[cfg(feature = "forget")]
+pub use types::Keyring;
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
     HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Piece, PieceValue,

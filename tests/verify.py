@@ -22,6 +22,7 @@ KINDS = OPENING, BATCH, SEAL, CLOSED, MARK = 1, 2, 3, 4, 5
 RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, STUB, LOST, SETTINGS = 1, 2, 3, 4, 5, 6, 7
 FILLER = 128
 LOST_MOST = 1 << 20
+ENCRYPTED, SEALED = 2, 16 + 24 + 16
 LIMIT = 2**63 - 1
 LONGEST = 96 << 20
 
@@ -125,7 +126,8 @@ class Segment:
         records, place, events, heads = [], at + 64, 0, 0
         while place < stop:
             record = self.record(place, stop)
-            if record.flags or (record.kind < 128 and record.kind not in RECORDS):
+            known = ENCRYPTED if record.kind == EVENT else 0
+            if record.flags & ~known or (record.kind < 128 and record.kind not in RECORDS):
                 raise Unsupported("record kind %d, flags %#x" % (record.kind, record.flags))
             positions = 1 if record.kind in (EVENT, STUB) else self.lost(record) if record.kind == LOST else 0
             if positions and record.position != header.position + events:
@@ -267,7 +269,7 @@ class Store:
             return None
         version, scope, zero, flags = struct.unpack("<HBBI", raw[8:16])
         base, = struct.unpack("<Q", raw[72:80])
-        if version or scope not in (1, 2) or zero or flags & ~3 or base:
+        if version or scope not in (1, 2) or zero or flags & ~7 or base:
             raise Unsupported("%s: format version %d, id scope %d, flags %#x, base %d"
                               % (name, version, scope, flags, base))
         generation, epoch, count, first, last, durable = struct.unpack("<QIIQQQ", raw[32:72])
@@ -503,6 +505,14 @@ class Store:
             stream = struct.unpack("<H", key[:2])[0]
             if len(key) <= 2 + stream or len(value) < 34:
                 self.note("snapshots", 0, "a snapshot is impossible")
+        keys = self.keyed("keyring", 3)
+        if keys or self.load("keyring"):
+            if len(keys.pop(b"\0", b"")) not in (1, 57):
+                self.note("keyring", 0, "the first entry of the keyring does not check")
+            for key, value in keys.items():
+                secret = {1: 32, 2: SEALED + 32, 3: 0}.get(value[0] if value else 0)
+                if len(key) != 16 or secret is None or len(value) != 2 + value[1] + 16 + secret:
+                    self.note("keyring", 0, "an entry of the keyring is malformed")
 
     # Sections 6 and 7: what good frames say.
 
@@ -557,6 +567,10 @@ class Store:
             self.reclaimed += 1
             return
         stream, kind, tags, subject, metadata, data = parts
+        if record.flags & ENCRYPTED:
+            if len(data) < SEALED:
+                self.note(name, record.offset, "an event's body is impossible")
+            data = b""  # nobody but who has the key can list it
         line = [record.position, record.version, record.recorded_at, body[:16].hex(),
                 struct.unpack("<H", body[16:18])[0], body[18], *(part.hex() for part in (stream, kind)),
                 ",".join(tag.hex() for tag in tags), *(part.hex() for part in (subject, metadata, data))]

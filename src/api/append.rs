@@ -7,10 +7,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use uuid::Uuid;
+
 use crate::engine::{
     Appended, Batch, BatchEvent, BatchStream, Engine, Slot, check_shape, commit_inline, drive,
 };
-use crate::format::encode_event;
+use crate::format::encode_event_with;
 use crate::sync::Arc;
 use crate::types::{
     BATCH_BYTES_MAX, Durability, Error, Expect, IdScope, IntoEvent, NewEvent, Position, Query,
@@ -44,13 +46,22 @@ pub struct BatchBuilder<'a> {
     /// Where each stream is, once there are too many to look through.
     known: HashMap<StreamName, usize>,
     refused: Option<Error>,
+    /// Keys of subjects with which events were encrypted, and that are not durable yet.
+    keys: Vec<Uuid>,
     /// Streams that begin with `$` may be written.
     own: bool,
 }
 
 impl<'a> BatchBuilder<'a> {
     pub(super) fn new(engine: &'a Arc<Engine>) -> Self {
-        Self { engine, batch: Batch::default(), known: HashMap::new(), refused: None, own: false }
+        Self {
+            engine,
+            batch: Batch::default(),
+            known: HashMap::new(),
+            refused: None,
+            keys: Vec::new(),
+            own: false,
+        }
     }
 
     fn and(mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Self {
@@ -277,9 +288,16 @@ impl<'a> BatchBuilder<'a> {
     }
 
     fn event(&mut self, name: &StreamName, stream: usize, event: &NewEvent) -> Result<()> {
-        let limits = &self.engine.settings.limits;
-        let part = encode_event(&mut self.batch.records, name, event, limits)
+        let Engine { settings, subjects, clock, .. } = &**self.engine;
+        let sealer = subjects.sealer(&event.subject, &**clock);
+        let sealer = sealer.map_err(|error| error.in_stream(name.as_str()))?;
+        let seal =
+            sealer.as_ref().map(|sealer| |binding: &[u8], data: &[u8]| sealer.seal(binding, data));
+        let seal = seal.as_ref().map(|seal| seal as _);
+        let records = &mut self.batch.records;
+        let part = encode_event_with(records, name, event, &settings.limits, seal)
             .map_err(|error| error.in_stream(name.as_str()))?;
+        self.keys.extend(sealer.and_then(|sealer| sealer.pending()));
         if self.batch.records.len() as u64 > BATCH_BYTES_MAX {
             let text = format!("batch is larger than {BATCH_BYTES_MAX} bytes");
             return Err(Error::invalid(text));
@@ -298,6 +316,8 @@ impl<'a> BatchBuilder<'a> {
         }
         self.engine.refuse_writing()?;
         check_shape(&self.batch, self.engine.id_scope == IdScope::Stream)?;
+        // Last: what is refused keeps no key.
+        self.engine.keep_keys(&self.keys)?;
         Ok((self.engine, self.batch))
     }
 

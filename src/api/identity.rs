@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::claims::{Claim, claim};
 use super::store::{Handle, Store};
 use crate::sync::{Arc, Weak};
-use crate::types::{Position, Result, StreamName, Timestamp, Version};
+use crate::types::{EventRef, Position, Result, StreamName, Timestamp, Version};
 
 /// An open store, told apart from every other, also from a later one of the same directory. It does
 /// not keep the store open.
@@ -46,6 +46,15 @@ impl Store {
     /// What time the store's clock shows.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.engine().clock.now())
+    }
+
+    /// An event that was staged, with its data if that can be had, which `scratch` holds then.
+    pub(crate) fn opened<'a>(
+        &self,
+        event: EventRef<'a>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<EventRef<'a>> {
+        self.engine().subjects.open(event, scratch)
     }
 
     /// Takes a name, for the one who runs under it.

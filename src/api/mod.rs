@@ -5,6 +5,8 @@ mod branch;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
 mod dump;
+#[cfg(feature = "forget")]
+mod forget;
 mod heads;
 mod hiding;
 #[cfg(feature = "model")]
@@ -33,6 +35,8 @@ pub use branch::{
 #[cfg(feature = "model")]
 pub(crate) use claims::Claim;
 pub use dump::Dump;
+#[cfg(feature = "forget")]
+pub use forget::{Forgotten, KeyInfo, KeysImported};
 #[cfg(feature = "model")]
 pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};

@@ -10,6 +10,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, MemDisk, RealDisk};
 use crate::engine::{open_follower, open_writer, salvage};
 use crate::sync::Arc;
+#[cfg(feature = "forget")]
+use crate::types::Keyring;
 use crate::types::{Durability, Error, ErrorKind, IdScope, Recovery, Result, Salvaged, Settings};
 
 /// How a store is opened; see [`Store::options`]. Nothing here can panic: what does not fit
@@ -136,6 +138,24 @@ impl Options {
     /// How often a read-only store looks for what another process has written. Default: 1 ms.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
+        self
+    }
+
+    /// Encrypts the data of every event that names a subject, with a key of that subject's that
+    /// [`Store::forget`] can destroy. A keyring beside the log is used also when nothing is said
+    /// here, so that what was begun encrypted is never gone on with in clear.
+    ///
+    /// ```
+    /// # use factlog::{Expect, Keyring, NewEvent, Store};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = Store::options().keyring(Keyring::beside()).open(dir.path())?;
+    /// let moved = NewEvent::json_text("Moved", r#"{"to": "Turin"}"#).subject("ada");
+    /// store.append("Person-ada", Expect::Any, [moved])?;
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    #[cfg(feature = "forget")]
+    pub fn keyring(mut self, keyring: Keyring) -> Self {
+        self.settings.keyring = Some(keyring);
         self
     }
 

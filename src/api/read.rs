@@ -245,12 +245,13 @@ impl Read {
     /// `Invalid`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.
     pub fn for_each(self, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<()>) -> Result<()> {
         let mut events = Events::over(self)?;
+        let mut scratch = Vec::new();
         while events.left > 0 {
             let Some((segment, ordinal)) = events.walk.next() else { break };
             let event = events.reader.read(segment, ordinal)?;
             let Some(event) = events.wants.take(event) else { continue };
             events.left -= 1;
-            if visit(event).is_break() {
+            if visit(events.engine.subjects.open(event, &mut scratch)?).is_break() {
                 break;
             }
         }
@@ -334,7 +335,7 @@ pub struct Events {
     wants: Wants,
     left: u64,
     refused: Option<Error>,
-    _engine: Arc<Engine>,
+    engine: Arc<Engine>,
 }
 
 impl Events {
@@ -368,7 +369,7 @@ impl Events {
             wants: Wants { wanted, only: read.only, hiding },
             left: read.limit,
             refused: None,
-            _engine: read.engine,
+            engine: read.engine,
         })
     }
 
@@ -379,7 +380,7 @@ impl Events {
             wants: Wants { wanted: Wanted::All, only: None, hiding: None },
             left: 1,
             refused: Some(error),
-            _engine: engine,
+            engine,
         }
     }
 }
@@ -393,13 +394,16 @@ impl Iterator for Events {
         }
         while self.left > 0 {
             let (segment, ordinal) = self.walk.next()?;
-            match self.reader.read(segment, ordinal) {
-                Ok(event) => {
-                    if let Some(event) = self.wants.take(event) {
-                        self.left -= 1;
-                        return Some(Ok(event.to_owned()));
-                    }
+            let wants = &mut self.wants;
+            let read = self.reader.read(segment, ordinal).and_then(|event| {
+                wants.take(event).map(|event| self.engine.owned(event)).transpose()
+            });
+            match read {
+                Ok(Some(event)) => {
+                    self.left -= 1;
+                    return Some(Ok(event));
                 }
+                Ok(None) => {}
                 Err(error) => {
                     if error.kind() != ErrorKind::Damaged {
                         // The event may well be there: going on would skip it.

@@ -234,8 +234,9 @@ impl Store {
     /// # Errors
     /// `Damaged`, `Closed`, `Io`.
     pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
-        let found = self.engine().view()?.with_event_of_id(&id, |event| Some(event.to_owned()))?;
-        self.sure(whole(found)?)
+        let engine = self.engine();
+        let found = engine.view()?.with_event_of_id(&id, |event| Some(engine.owned(event)))?;
+        self.sure(whole(found.transpose()?)?)
     }
 
     /// The event at a position.
@@ -252,7 +253,7 @@ impl Store {
     /// # Errors
     /// `Damaged`, `Closed`, `Io`.
     pub fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
-        self.engine().view()?.event_at(position)
+        self.engine().event_at(position)
     }
 
     /// The event with this version of a stream.
@@ -275,7 +276,7 @@ impl Store {
         let name = stream.stream_name()?;
         let view = self.engine().view()?;
         match view.position_of(name.as_str(), version) {
-            Some(position) => self.shown(name.as_str(), view.event_at(position)?),
+            Some(position) => self.shown(name.as_str(), self.engine().event_at(position)?),
             None => {
                 view.refuse_lost(name.as_str(), version)?;
                 self.sure(None)

@@ -218,14 +218,8 @@ impl View {
         Some((segment, segment.ordinal_of(position)?))
     }
 
-    /// The event at a position; `None` where there is none yet, or none any more.
-    ///
-    /// # Errors
-    /// `Deleted` when its data was reclaimed.
-    pub(crate) fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
-        whole(self.with_event(position, |event| event.to_owned())?)
-    }
-
+    /// What `take` makes of the event at a position; `None` where there is none yet, or none any
+    /// more.
     pub(crate) fn with_event<R>(
         &self,
         position: Position,

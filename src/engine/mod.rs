@@ -11,6 +11,7 @@ mod desk;
 mod find;
 mod fold;
 mod follow;
+mod forget;
 mod gap;
 mod heads;
 mod inside;
@@ -18,6 +19,9 @@ mod keeper;
 mod knowledge;
 mod known;
 mod lifecycle;
+#[cfg(any(test, not(feature = "forget")))]
+#[cfg_attr(feature = "forget", expect(dead_code, reason = "only tested in this build"))]
+mod no_subjects;
 mod open;
 mod parts;
 mod queue;
@@ -28,6 +32,8 @@ mod segment;
 mod shared;
 mod sidecars;
 mod staged;
+#[cfg(feature = "forget")]
+mod subjects;
 mod tell;
 mod watch;
 

@@ -11,10 +11,14 @@ use super::desk::Desks;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
 use super::heads::{Carried, Heads, HeadsMark, read_heads, write_heads};
+#[cfg(not(feature = "forget"))]
+use super::no_subjects::Subjects;
 use super::parts::{claims, remove_parts};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
 use super::sidecars::{FoundLater, Opening, binding};
+#[cfg(feature = "forget")]
+use super::subjects::Subjects;
 use super::tell;
 use super::watch::Watch;
 use crate::clock::Clock;
@@ -63,6 +67,7 @@ pub(crate) fn open_writer(
         let hours = (last_stamp - began) / CLOCK_BEHIND;
         report.notes.push(format!("the clock is {hours} hours behind the newest event"));
     }
+    let subjects = subjects(&disk, &recovered, &settings, report.clean)?;
     recovered.tail.mark_live()?;
     recovered.tail.sync_live()?;
     report.segments = recovered.segments.len() as u64;
@@ -75,6 +80,7 @@ pub(crate) fn open_writer(
     let last = catalog.last;
     let durable = recovered.tail.durable();
     let mut engine = assemble(Parts { disk, clock, settings }, &recovered, catalog, report);
+    engine.subjects = subjects;
     engine.jobs = background.then_some(sender);
     engine.lock = Mutex::new(Some(lock));
     engine.heads_mark = Mutex::new(mark);
@@ -106,6 +112,21 @@ pub(crate) fn open_writer(
     Ok(Started { engine, threads })
 }
 
+/// The subjects of a store; its head says so before the first event is encrypted.
+fn subjects(
+    disk: &Arc<dyn Disk>,
+    found: &Recovered,
+    settings: &Settings,
+    clean: bool,
+) -> Result<Subjects> {
+    let encrypts = found.tail.head().encrypts;
+    let subjects = Subjects::for_writing(disk, found.store, settings, (encrypts, !clean))?;
+    if subjects.encrypts() && !encrypts {
+        found.tail.encrypt_subjects()?;
+    }
+    Ok(subjects)
+}
+
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = thread::Builder::new().name(name.into()).spawn(run);
     thread.map_err(|error| Error::io("cannot start a thread", error))
@@ -125,6 +146,7 @@ pub(super) fn engine_of(
     catalog.accept_lost = parts.settings.accept_lost;
     let lost = catalog.last_lost_by_salvage().filter(|_| !catalog.accept_lost);
     Engine {
+        subjects: Subjects::for_reading(&parts.disk, store, &parts.settings),
         queue: Queue::new(parts.settings.limits, parts.settings.background),
         desks: Desks::default(),
         watch: Watch::default(),

@@ -10,10 +10,14 @@ use super::desk::Desks;
 use super::heads::HeadsMark;
 use super::inside::refuse_inside;
 use super::keeper::Job;
+#[cfg(not(feature = "forget"))]
+use super::no_subjects::Subjects;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
 use super::segment::lost_at;
 use super::sidecars::FoundLater;
+#[cfg(feature = "forget")]
+use super::subjects::Subjects;
 use super::tell;
 use super::watch::{Mark, Watch};
 use crate::clock::Clock;
@@ -67,6 +71,7 @@ pub(crate) struct Engine {
     pub lock: Mutex<Option<Box<dyn DiskLock>>>,
     pub checkpoints: Mutex<Option<KeyedFile>>,
     pub snapshots: Mutex<Option<KeyedFile>>,
+    pub subjects: Subjects,
     /// Held while the index of a part is written.
     pub part_lock: Mutex<()>,
     /// Held while a sidecar is made, and while a sealed segment is rewritten.
@@ -225,10 +230,15 @@ impl Engine {
     /// without room, are told when a checkpoint is asked for.
     pub(super) fn settle_checkpoints(&self) -> Result<()> {
         match self.with_checkpoints(|_| Ok(())) {
-            Err(error) if !matches!(error.kind(), ErrorKind::Damaged | ErrorKind::DiskFull) => {
-                Err(error)
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::DiskFull) => {
+                Ok(())
             }
-            _ => Ok(()),
+            // Nothing was sent yet that could be in doubt.
+            Err(error) if error.kind() == ErrorKind::InDoubt => {
+                let text = "cannot make sure of saved checkpoints";
+                Err(Error::new(ErrorKind::Io, text).because(error))
+            }
+            settled => settled,
         }
     }
 

@@ -14,14 +14,19 @@
 //! 24  metadata length   u32
 //! 28  stream, type, tags (each: length u8, bytes), subject, metadata, data to the end of the body
 //! ```
+//!
+//! Data that is encrypted (a flag of the record) is key id 16, nonce 24, ciphertext, tag 16; what
+//! binds it to its event is that event's bytes 0 to 22 and 23, its stream, type and subject.
 
 use super::bytes::{Put, Take};
-use super::record::{RECORD_HEAD_BYTES, Record, RecordKind, padded, push_record};
+use super::record::{
+    ENCRYPTED, RECORD_HEAD_BYTES, Record, RecordKind, flag_record, padded, push_record,
+};
 use super::stub::layout_of_stub;
 use crate::types::{
-    BodyLayout, ContentType, EVENT_TYPE_MAX, Error, EventRef, Limits, METADATA_MAX, NewEvent,
-    Position, Result, STREAM_NAME_MAX, SUBJECT_MAX, StreamName, TAG_MAX, TAGS_MAX, Timestamp,
-    Version, has_control, json,
+    BodyLayout, ContentType, DataState, EVENT_TYPE_MAX, Error, EventRef, Limits, METADATA_MAX,
+    NewEvent, Position, Result, STREAM_NAME_MAX, SUBJECT_MAX, StreamName, TAG_MAX, TAGS_MAX,
+    Timestamp, Version, has_control, json,
 };
 
 const FIXED_BYTES: usize = 28;
@@ -34,19 +39,39 @@ pub(crate) struct EventPart {
     pub start: usize,
 }
 
+/// Encrypts data, given what is to be bound to it.
+pub(crate) type Seal<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<Vec<u8>>;
+
+/// What encrypted data is longer than what was given: key id, nonce, tag.
+pub(crate) const SEALED_BYTES: usize = 16 + 24 + 16;
+
 /// Checks the event against every limit and lays its record out at the end of `out`.
+#[cfg(any(test, feature = "sim"))]
 pub(crate) fn encode_event(
     out: &mut Vec<u8>,
     stream: &StreamName,
     event: &NewEvent,
     limits: &Limits,
 ) -> Result<EventPart> {
+    encode_event_with(out, stream, event, limits, None)
+}
+
+/// The same, its data encrypted by `seal` if there is one: the data is checked as it was given.
+pub(crate) fn encode_event_with(
+    out: &mut Vec<u8>,
+    stream: &StreamName,
+    event: &NewEvent,
+    limits: &Limits,
+    seal: Option<Seal<'_>>,
+) -> Result<EventPart> {
     let metadata = metadata_of(event)?;
     check(event, &metadata, limits)?;
+    let sealed = seal.map(|seal| seal(&binding_of_new(stream, event), &event.data)).transpose()?;
+    let data = sealed.as_ref().unwrap_or(&event.data);
     let part = EventPart { id: event.id, start: out.len() };
     let tags: usize = event.tags.iter().map(|tag| 1 + tag.len()).sum();
     let names = stream.as_str().len() + event.event_type.len() + tags + event.subject.len();
-    let body = FIXED_BYTES + names + metadata.len() + event.data.len();
+    let body = FIXED_BYTES + names + metadata.len() + data.len();
     out.reserve(RECORD_HEAD_BYTES + padded(body));
     push_record(out, RecordKind::Event, |out| {
         out.put(event.id.as_bytes());
@@ -65,9 +90,79 @@ pub(crate) fn encode_event(
         }
         out.put(event.subject.as_bytes());
         out.put(&metadata);
-        out.put(&event.data);
+        out.put(data);
     });
+    if let (Some(_), Some(record)) = (&sealed, out.get_mut(part.start..)) {
+        flag_record(record, ENCRYPTED);
+    }
     Ok(part)
+}
+
+/// What encrypted data is bound to: moved to another event it does not decrypt.
+struct Binding<'a> {
+    id: uuid::Uuid,
+    schema_version: u16,
+    json: bool,
+    stream: &'a str,
+    event_type: &'a str,
+    subject: &'a str,
+}
+
+impl Binding<'_> {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = self.id.as_bytes().to_vec();
+        out.put_u16(self.schema_version);
+        out.put_u8(u8::from(self.json));
+        out.put_u8(length8(self.event_type));
+        out.put_u16(u16::try_from(self.stream.len()).unwrap_or(u16::MAX));
+        out.put_u8(length8(self.subject));
+        for name in [self.stream, self.event_type, self.subject] {
+            out.put(name.as_bytes());
+        }
+        out
+    }
+}
+
+fn binding_of_new(stream: &StreamName, event: &NewEvent) -> Vec<u8> {
+    let binding = Binding {
+        id: event.id,
+        schema_version: event.schema_version,
+        json: event.content_type == ContentType::Json,
+        stream: stream.as_str(),
+        event_type: &event.event_type,
+        subject: &event.subject,
+    };
+    binding.encode()
+}
+
+/// What the data of a recorded event is bound to.
+#[cfg(feature = "forget")]
+pub(crate) fn binding_of(event: &EventRef<'_>) -> Vec<u8> {
+    let binding = Binding {
+        id: event.id(),
+        schema_version: event.schema_version(),
+        json: event.content_type() == ContentType::Json,
+        stream: event.stream(),
+        event_type: event.event_type(),
+        subject: event.subject().unwrap_or_default(),
+    };
+    binding.encode()
+}
+
+/// The event with its data in clear, which `scratch` holds then.
+#[cfg(feature = "forget")]
+pub(crate) fn with_data<'a>(
+    event: EventRef<'a>,
+    data: &[u8],
+    scratch: &'a mut Vec<u8>,
+) -> EventRef<'a> {
+    let head = event.body.get(..event.layout.metadata_end as usize).unwrap_or_default();
+    scratch.clear();
+    scratch.reserve(head.len() + data.len());
+    scratch.put(head);
+    scratch.put(data);
+    let layout = BodyLayout { data: DataState::Clear, ..event.layout };
+    EventRef { layout, body: scratch, ..event }
 }
 
 fn length8(text: &str) -> u8 {
@@ -158,14 +253,20 @@ fn metadata_of(event: &NewEvent) -> Result<std::borrow::Cow<'_, [u8]>> {
 /// The event in a record, or what is left of it; `None` when the bytes are neither, as this code
 /// could have written it.
 pub(crate) fn decode_event<'a>(record: &Record<'a>) -> Option<EventRef<'a>> {
-    if record.head.flags != 0 {
+    if !record.head.is_understood() {
         return None;
     }
-    let layout = match record.head.kind {
+    let mut layout = match record.head.kind {
         RecordKind::Event => layout(record.body)?,
         RecordKind::Stub => layout_of_stub(record.body)?,
         _ => return None,
     };
+    if record.head.flags & ENCRYPTED != 0 {
+        layout.data = DataState::Sealed;
+        if record.body.len() < layout.metadata_end as usize + SEALED_BYTES {
+            return None;
+        }
+    }
     Some(EventRef {
         position: Position::new(record.head.position),
         version: Version::new(record.head.version),
@@ -220,6 +321,7 @@ fn layout(body: &[u8]) -> Option<BodyLayout> {
         tags_end,
         subject_end,
         metadata_end,
+        data: DataState::Clear,
     })
 }
 
@@ -271,6 +373,64 @@ mod tests {
         assert_eq!(read.metadata(), b"{\"$correlationId\":\"c-1\",\"k\" : 1}");
         assert_eq!((read.correlation(), read.causation()), (Some("c-1"), None));
         assert_eq!((read.id(), read.content_type()), (event.id, ContentType::Json));
+    }
+
+    /// What `seal` was given to bind the data to, and the record.
+    #[cfg(feature = "forget")]
+    fn encode_sealed(stream: &str, event: &NewEvent) -> (Vec<u8>, Vec<u8>) {
+        let (mut out, bound) = (Vec::new(), std::cell::RefCell::new(Vec::new()));
+        let seal = |binding: &[u8], data: &[u8]| {
+            bound.replace(binding.to_vec());
+            Ok([&[7; SEALED_BYTES], data].concat())
+        };
+        let (stream, limits) = (StreamName::new(stream).unwrap(), Limits::default());
+        encode_event_with(&mut out, &stream, event, &limits, Some(&seal)).unwrap();
+        patch_record(&mut out, 1, (10, 2, 30));
+        (bound.into_inner(), out)
+    }
+
+    /// Data that is moved to another event, by somebody who makes the checksums true, must not
+    /// decrypt there.
+    #[cfg(feature = "forget")]
+    #[test]
+    fn encrypted_data_is_bound_to_everything_that_says_what_it_means() {
+        let id = uuid::Uuid::from_u128(5);
+        let event = || NewEvent::json_text("Said", "{}").id(id).subject("ada");
+        let (bound, bytes) = encode_sealed("Person-ada", &event());
+        let record = Record::decode(&bytes, 1).unwrap();
+        assert_eq!(record.head.flags, ENCRYPTED);
+        let read = decode_event(&record).unwrap();
+        assert_eq!(binding_of(&read), bound);
+        assert_eq!(read.sealed(), Some(&[&[7; SEALED_BYTES][..], b"{}"].concat()[..]));
+        assert_eq!((read.data(), read.text()), (&b""[..], None), "nobody is shown these bytes");
+        let mut scratch = Vec::new();
+        let opened = with_data(read, b"{}", &mut scratch);
+        assert_eq!((opened.data(), opened.subject()), (&b"{}"[..], Some("ada")));
+        let others = [
+            ("Person-adb", event()),
+            ("Person-ada", event().id(uuid::Uuid::from_u128(6))),
+            ("Person-ada", event().subject("adb")),
+            ("Person-ada", event().schema_version(2)),
+            ("Person-ada", NewEvent { content_type: ContentType::Binary, ..event() }),
+            ("Person-ada", NewEvent { event_type: "Sad".into(), ..event() }),
+            ("Person-a", NewEvent { event_type: "daSaid".into(), ..event() }),
+        ];
+        for (stream, other) in others {
+            assert_ne!(encode_sealed(stream, &other).0, bound, "{stream} {other:?}");
+        }
+        // Where it stands and what is said about it may change.
+        let tagged = event().tag("x").metadata("{}");
+        assert_eq!(encode_sealed("Person-ada", &tagged).0, bound);
+    }
+
+    #[cfg(feature = "forget")]
+    #[test]
+    fn an_encrypted_event_without_room_for_what_encrypts_it_is_none() {
+        let (_, good) = encode_sealed("Person-ada", &NewEvent::binary("Said", "").subject("ada"));
+        let record = Record::decode(&good, 1).unwrap();
+        assert!(decode_event(&record).is_some());
+        let body = &record.body[..record.body.len() - 1];
+        assert!(decode_event(&Record { body, ..record }).is_none());
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!  8  format version        u16
 //! 10  id scope              u8
 //! 11  zero                  u8
-//! 12  flags                 u32  1 = backup, 2 = unfinished; all others "refuse if unknown"
+//! 12  flags                 u32  1 = backup, 2 = unfinished, 4 = data of subjects is encrypted;
+//!                                all others "refuse if unknown"
 //! 16  store                 16   UUID
 //! 32  generation            u64
 //! 40  writer epoch          u32
@@ -34,6 +35,8 @@ pub(crate) const ANCESTORS_MAX: usize = 1024;
 const BACKUP: u32 = 1;
 /// Still being made: not a store yet.
 const UNFINISHED: u32 = 2;
+/// The store has, or had, a keyring: what a subject's events say must not be written in clear.
+const ENCRYPTS: u32 = 4;
 
 /// A store this one was forked from: segments up to `through` carry its UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,7 @@ pub(crate) struct Head {
     pub first_segment: u64,
     pub last_segment: u64,
     pub durable: u64,
+    pub encrypts: bool,
     pub ancestors: Vec<Ancestor>,
     /// A copy of a store that lives elsewhere: it is read and restored, and nobody appends to it.
     pub backup: bool,
@@ -70,6 +74,7 @@ impl Head {
             first_segment: 1,
             last_segment: 0,
             durable: 0,
+            encrypts: false,
             ancestors: Vec::new(),
             backup: false,
             unfinished: false,
@@ -81,8 +86,9 @@ impl Head {
         out.put_u16(FORMAT_VERSION);
         out.put_u8(id_scope_code(self.id_scope));
         out.put_u8(0);
-        let backup = if self.backup { BACKUP } else { 0 };
-        out.put_u32(backup | if self.unfinished { UNFINISHED } else { 0 });
+        let flags =
+            [(self.backup, BACKUP), (self.unfinished, UNFINISHED), (self.encrypts, ENCRYPTS)];
+        out.put_u32(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
         out.put(self.store.as_bytes());
         out.put_u64(self.generation);
         out.put_u32(self.epoch);
@@ -111,7 +117,7 @@ impl Head {
         let (version, scope) = (take.u16(), take.u8());
         let base = body.get(72..80).and_then(|bytes| Take(bytes).u64());
         let plain = take.zeros(1).is_some() && base.is_none_or(|base| base == 0);
-        let flags = take.u32().filter(|flags| flags & !(BACKUP | UNFINISHED) == 0);
+        let flags = take.u32().filter(|flags| flags & !(BACKUP | UNFINISHED | ENCRYPTS) == 0);
         let known = version == Some(FORMAT_VERSION) && plain && flags.is_some();
         let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
             let text = format!(
@@ -145,6 +151,7 @@ impl Head {
             first_segment,
             last_segment,
             durable,
+            encrypts: flags & ENCRYPTS != 0,
             ancestors,
             backup: flags & BACKUP != 0,
             unfinished: flags & UNFINISHED != 0,
@@ -188,6 +195,7 @@ mod tests {
             first_segment: 1,
             last_segment: 2,
             durable: 88,
+            encrypts: true,
             ancestors: vec![Ancestor { store: Uuid::from_u128(9), through: 1 }],
             backup: false,
             unfinished: true,

@@ -10,7 +10,8 @@
 //! 16  sequence         u64  grows by one per entry
 //! 24  body checksum    u32  over key, value and padding
 //! 28  head checksum    u32  over bytes 0 to 28 and the offset (u64), from the file's seed:
-//!                          that of the store's UUID and one byte, 1 = checkpoints, 2 = snapshots
+//!                          that of the store's UUID and one byte, 1 = checkpoints, 2 = snapshots,
+//!                          3 = keyring, 4 = keys apart (of a UUID of zeros)
 //! 32  key, value, zeros to a multiple of 8
 //! ```
 

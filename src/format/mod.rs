@@ -11,10 +11,16 @@ mod live;
 mod names;
 mod record;
 mod scan;
+#[cfg(feature = "forget")]
+mod sealed;
 mod segment;
 mod stub;
 
-pub(crate) use body::{decode_event, encode_event};
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use body::encode_event;
+#[cfg(feature = "forget")]
+pub(crate) use body::{binding_of, with_data};
+pub(crate) use body::{decode_event, encode_event_with};
 pub(crate) use bytes::{Put, Take};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use checksum::crc_from;
@@ -36,5 +42,7 @@ pub(crate) use record::{
     RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, patch_record, push_record,
 };
 pub(crate) use scan::{Bad, Expected, Frame, Source, Step, Walker, find_header};
-pub(crate) use segment::{REWRITE_NOT_KNOWN, SEGMENT_HEADER_BYTES, SegmentHeader};
+#[cfg(feature = "forget")]
+pub(crate) use sealed::{SECRET_BYTES, Secret, key_of, seal, unseal};
+pub(crate) use segment::{REWRITE_GUESSED, REWRITE_NOT_KNOWN, SEGMENT_HEADER_BYTES, SegmentHeader};
 pub(crate) use stub::{head_in_frame, push_stub};

@@ -16,6 +16,8 @@ pub(crate) enum FileName {
     Checkpoints,
     /// Saved snapshots.
     Snapshots,
+    /// The keys of subjects.
+    Keyring,
     /// Every stream's head at the end of a sealed segment; disposable.
     Heads,
     /// A segment of the log.
@@ -67,9 +69,10 @@ pub(crate) enum Purpose {
     Heads,
     Part,
     Rewrite,
+    Keyring,
 }
 
-const PURPOSES: [(&str, Purpose); 9] = [
+const PURPOSES: [(&str, Purpose); 10] = [
     ("new-1.tmp", Purpose::Segment),
     ("new-2.tmp", Purpose::Head),
     ("new-3.tmp", Purpose::Sidecar),
@@ -79,6 +82,7 @@ const PURPOSES: [(&str, Purpose); 9] = [
     ("new-7.tmp", Purpose::Heads),
     ("new-8.tmp", Purpose::Part),
     ("new-9.tmp", Purpose::Rewrite),
+    ("new-10.tmp", Purpose::Keyring),
 ];
 
 /// The name of the file.
@@ -89,6 +93,7 @@ pub(crate) fn name_of(file: FileName) -> String {
         FileName::Live => "live".into(),
         FileName::Checkpoints => "checkpoints".into(),
         FileName::Snapshots => "snapshots".into(),
+        FileName::Keyring => "keyring".into(),
         FileName::Heads => "heads".into(),
         FileName::Segment(number) => format!("{number:020}.seg"),
         FileName::Sidecar(number) => format!("{number:020}.idx"),
@@ -114,6 +119,7 @@ impl FileName {
             "live" => Self::Live,
             "checkpoints" => Self::Checkpoints,
             "snapshots" => Self::Snapshots,
+            "keyring" => Self::Keyring,
             "heads" => Self::Heads,
             _ => match name.rsplit_once('.')? {
                 (number, "seg") => Self::Segment(number.parse().ok()?),
@@ -155,6 +161,7 @@ mod tests {
             FileName::Live,
             FileName::Checkpoints,
             FileName::Snapshots,
+            FileName::Keyring,
             FileName::Heads,
             FileName::Segment(u64::MAX),
             FileName::Sidecar(7),

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //!  0  kind            u8   below 128: refuse if unknown; from 128: skip if unknown
-//!  1  flags           u8   all "refuse if unknown" (reserved: compressed, encrypted, redacted)
+//!  1  flags           u8   all "refuse if unknown": 2 = an event's data is encrypted
+//!                          (reserved: 1 compressed, 4 redacted)
 //!  2  zeros           u16
 //!  4  body length     u32  without padding
 //!  8  position        u64  of the event; of a control record, the next event's
@@ -23,6 +24,9 @@ use super::checksum::{crc, crc_from};
 
 pub(crate) const RECORD_HEAD_BYTES: usize = 40;
 pub(crate) const RECORD_ALIGN: usize = 8;
+
+/// The flag of an event whose data is encrypted with its subject's key.
+pub(crate) const ENCRYPTED: u8 = 2;
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +133,12 @@ impl RecordHead {
         })
     }
 
+    /// Whether this code knows what the record is, and each of its flags.
+    pub(crate) fn is_understood(&self) -> bool {
+        let known = if self.kind == RecordKind::Event { ENCRYPTED } else { 0 };
+        self.flags & !known == 0 && !matches!(self.kind, RecordKind::Unknown(_))
+    }
+
     /// Head, body and padding together, in bytes.
     pub(crate) fn record_bytes(&self) -> usize {
         RECORD_HEAD_BYTES + padded(self.body_length as usize)
@@ -180,6 +190,11 @@ pub(crate) fn push_record(out: &mut Vec<u8>, kind: RecordKind, write: impl FnOnc
     set(head, 0, &[kind.code()]);
     set(head, 4, &length.to_le_bytes());
     set(head, 32, &crc(body).to_le_bytes());
+}
+
+/// Sets the flags of a record that [`push_record`] has laid out.
+pub(crate) fn flag_record(record: &mut [u8], flags: u8) {
+    set(record, 1, &[flags]);
 }
 
 /// Gives the record at the front of `record` its place and checksums its head. Answers the head's

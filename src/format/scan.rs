@@ -250,7 +250,7 @@ fn check_records(header: &FrameHeader, frame: &[u8], seed: u32) -> Records {
     let (mut events, mut lost): (u32, u32) = (0, 0);
     while !rest.is_empty() {
         let Some(record) = Record::decode(rest, seed) else { return Records::Bad };
-        if matches!(record.head.kind, RecordKind::Unknown(_)) || record.head.flags != 0 {
+        if !record.head.is_understood() {
             return Records::Unsupported;
         }
         let Some(positions) = positions_of(&record) else { return Records::Bad };

@@ -38,6 +38,8 @@ const PIPELINE_DEPTH_MAX: u8 = 2;
 const REWRITTEN: u32 = 1;
 /// Stands for the rewrite number of a segment whose header block does not check.
 pub(crate) const REWRITE_NOT_KNOWN: u32 = u32::MAX;
+/// The number that a repair gives: higher than any that an index was made for.
+pub(crate) const REWRITE_GUESSED: u32 = 1 << 31;
 
 /// The values of a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

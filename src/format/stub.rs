@@ -20,7 +20,7 @@
 
 use super::bytes::{Put, Take};
 use super::record::{Record, RecordKind, patch_record, push_record};
-use crate::types::{BodyLayout, ContentType, EventRef, HiddenReason, STREAM_NAME_MAX};
+use crate::types::{BodyLayout, ContentType, DataState, EventRef, HiddenReason, STREAM_NAME_MAX};
 
 const FIXED_BYTES: u32 = 28;
 const HEAD_CRC_AT: usize = 24;
@@ -90,6 +90,7 @@ pub(super) fn layout_of_stub(body: &[u8]) -> Option<BodyLayout> {
         schema_version,
         json,
         reclaimed: Some(reclaimed),
+        data: DataState::Clear,
         stream_start: FIXED_BYTES,
         stream_end,
         type_end: end,

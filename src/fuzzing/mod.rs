@@ -7,6 +7,8 @@
 mod directory;
 mod files;
 mod input;
+#[cfg(feature = "forget")]
+mod keyring;
 mod program;
 mod repair;
 mod segment;
@@ -14,6 +16,8 @@ mod words;
 
 pub use directory::directory;
 pub use files::{head, heads, keyed, sidecar};
+#[cfg(feature = "forget")]
+pub use keyring::keyring;
 pub use program::program;
 pub use segment::{scan, segment};
 pub use words::{event, names, query};
@@ -22,12 +26,14 @@ pub use words::{event, names, query};
 pub type Body = fn(&[u8]);
 
 /// Every body by the name of its target and corpus.
-pub const BODIES: [(&str, Body); 11] = [
+pub const BODIES: &[(&str, Body)] = &[
     ("scan", scan),
     ("segment", segment),
     ("event", event),
     ("head", head),
     ("keyed", keyed),
+    #[cfg(feature = "forget")]
+    ("keyring", keyring),
     ("sidecar", sidecar),
     ("heads", heads),
     ("names", names),

@@ -109,7 +109,7 @@ fn runs(target: &str, cases: u64) -> u64 {
 
 #[test]
 fn every_body_holds_over_its_corpus() {
-    for (target, body) in BODIES.into_iter().filter(|_| has_corpora()) {
+    for (target, body) in BODIES.iter().copied().filter(|_| has_corpora()) {
         let all = inputs(target);
         assert!(!all.is_empty(), "{target} has no corpus");
         for (name, bytes) in all {
@@ -121,7 +121,7 @@ fn every_body_holds_over_its_corpus() {
 
 #[test]
 fn every_body_holds_over_changes_of_its_corpus() {
-    for (target, body) in BODIES.into_iter().filter(|_| has_corpora()) {
+    for (target, body) in BODIES.iter().copied().filter(|_| has_corpora()) {
         campaign(target, body, runs(target, 60));
     }
 }
@@ -130,7 +130,7 @@ fn every_body_holds_over_changes_of_its_corpus() {
 #[test]
 fn campaign_fuzzing() {
     let cases = std::env::var("FACTLOG_CASES").ok().and_then(|text| text.parse().ok());
-    for (target, body) in BODIES.into_iter().filter(|_| has_corpora()) {
+    for (target, body) in BODIES.iter().copied().filter(|_| has_corpora()) {
         campaign(target, body, runs(target, cases.unwrap_or(10)));
     }
 }
@@ -199,6 +199,12 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("head", "segment", after(&[5], &read("00000000000000000001.seg")[..64])),
         ("keyed", "checkpoints", after(&[1], &read("checkpoints"))),
         ("keyed", "snapshots", after(&[3], &read("snapshots"))),
+        #[cfg(feature = "forget")]
+        ("keyring", "clear", after(&[1], &keyring::seed(None).0)),
+        #[cfg(feature = "forget")]
+        ("keyring", "wrapped", after(&[5], &keyring::seed(Some([7; 32])).0)),
+        #[cfg(feature = "forget")]
+        ("keyring", "apart", after(&[3], &keyring::seed(None).1)),
         ("sidecar", "whole", after(&[1], &read("00000000000000000001.idx"))),
         ("sidecar", "bare", after(&[0], &read("00000000000000000001.idx"))),
         ("heads", "whole", after(&[1], &read("heads"))),

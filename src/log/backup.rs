@@ -145,6 +145,7 @@ impl Backup<'_> {
             last_segment: self.prefix.last_segment(),
             durable: self.prefix.frame(),
             ancestors: self.prefix.head.ancestors.clone(),
+            encrypts: self.prefix.head.encrypts,
             unfinished: false,
             ..now.clone()
         };

@@ -72,6 +72,7 @@ impl Branch<'_> {
                 head.epoch = self.epoch();
                 head.durable = durable;
                 head.ancestors.clone_from(&ancestors);
+                head.encrypts = self.prefix.head.encrypts;
                 head.unfinished = false;
             };
             head.update(change)?;

@@ -55,6 +55,26 @@ pub(crate) fn create_temporary(disk: &dyn Disk, temporary: &str) -> Result<Arc<d
     }
 }
 
+/// Overwrites a file's bytes with zeros, as far as a file system lets anybody: one that copies on
+/// write, and a disk that spreads its wear, keep the old ones until they want the space.
+pub(crate) fn wipe(file: &dyn DiskFile) -> std::io::Result<()> {
+    let (size, zeros) = (file.size()?, [0; 4096]);
+    let mut at = 0;
+    while at < size {
+        let length = usize::try_from(size - at).unwrap_or(usize::MAX).min(zeros.len());
+        file.write_at(zeros.get(..length).unwrap_or_default(), at)?;
+        at += length as u64;
+    }
+    file.sync()
+}
+
+/// Overwrites what a crash left under a temporary name, if there is something and it can be.
+pub(super) fn wipe_leftover(disk: &dyn Disk, temporary: &str) {
+    if let Ok(file) = disk.open(temporary, Access::Write) {
+        let _ = wipe(&*file);
+    }
+}
+
 /// Gives a synced temporary file its name, durably.
 pub(crate) fn put_in_place(disk: &dyn Disk, temporary: &str, name: &str) -> Result<()> {
     disk.rename(temporary, name).map_err(failed("rename a file to", name))?;

@@ -1,4 +1,4 @@
-//! Layer 4.1: a file of keyed entries, newest per key (saved checkpoints, snapshots).
+//! Layer 4.1: a file of keyed entries, newest per key (saved checkpoints, snapshots, keys).
 //!
 //! Knows: appending, syncing, throwing dead entries away by a rewrite. Does not know: what keys and
 //! values mean. Written ends are never overwritten: behind a torn entry the file is rewritten
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::files::{create_temporary, failed, put_in_place};
+use super::files::{create_temporary, failed, put_in_place, wipe, wipe_leftover};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     FileName, KEYED_ALIGN, KEYED_VALUE_MAX, KeyedEntry, KeyedStep, Purpose, encode_keyed,
@@ -132,8 +132,8 @@ impl KeyedFile {
     /// Makes durable what was found: a writer that was killed may have left entries that only the
     /// page cache holds, and what has been answered must not go back in a power cut. After a crash
     /// even a sync is no proof: the pages of one that failed may be in the cache and count as
-    /// written. So checkpoints are then copied into a new file; snapshots may be large, and may be
-    /// lost.
+    /// written. So checkpoints and keys are then copied into a new file; snapshots may be large,
+    /// and may be lost.
     pub(crate) fn settle(&mut self, crashed: bool) -> Result<()> {
         let file = match self.disk.open(&self.name, Access::Write) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -145,7 +145,7 @@ impl KeyedFile {
         // Also an empty file: a cut that is not durable brings entries back.
         file.sync().map_err(failed("sync", &self.name))?;
         self.file = Some(file);
-        let copied = crashed && self.purpose == Purpose::Checkpoints && self.end > 0;
+        let copied = crashed && self.purpose != Purpose::Snapshots && self.end > 0;
         if copied && self.damaged.is_none() && !planted!(SavedEntriesNotCopied) {
             self.rewrite()?;
         }
@@ -180,16 +180,45 @@ impl KeyedFile {
         }
     }
 
+    /// Every living key with its value, in the order in which they stand in the file.
+    pub(crate) fn living(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let living = self.entries.iter().filter(|(_, entry)| !entry.removed);
+        let mut places: Vec<_> = living.map(|(key, entry)| (entry.offset, key)).collect();
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        places.sort_unstable();
+        let file = self.disk.open(&self.name, Access::Read).map_err(failed("open", &self.name))?;
+        let mut source = FileSource::new(file, self.end);
+        let mut all = Vec::with_capacity(places.len());
+        for (offset, key) in places {
+            match keyed_step(&mut source, self.seed, offset).map_err(failed("read", &self.name))? {
+                KeyedStep::Entry(KeyedEntry { key: found, value: Some(value), .. })
+                    if found == key =>
+                {
+                    all.push((key.clone(), value.to_vec()));
+                }
+                _ => return Err(Error::damaged(&*self.name, offset, "saved entry does not check")),
+            }
+        }
+        Ok(all)
+    }
+
     pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         self.entries.iter().filter(|(_, entry)| !entry.removed).map(|(key, _)| key.as_slice())
     }
 
     /// Saves a value (or its removal); durable when this returns.
     pub(crate) fn put(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        self.put_all(&[(key, value)])
+    }
+
+    /// Saves several with one sync; after a crash there may be the first few of them.
+    pub(crate) fn put_all(&mut self, new: &[(&[u8], Option<&[u8]>)]) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let given = value.map_or(0, <[u8]>::len);
+        let given = new.iter().filter_map(|(_, value)| *value).map(<[u8]>::len).max().unwrap_or(0);
         if given > KEYED_VALUE_MAX {
             let text = format!("saved value has {given} bytes, allowed are {KEYED_VALUE_MAX}");
             return Err(Error::invalid(text));
@@ -198,19 +227,27 @@ impl KeyedFile {
             self.rewrite()?;
         }
         let file = self.open_for_writing()?;
-        let entry = KeyedEntry { sequence: self.sequence + 1, key, value, end: 0 };
-        let bytes = encode_keyed(self.seed, self.end, &entry);
+        let (mut bytes, mut placed, mut sequence) = (Vec::new(), Vec::new(), self.sequence);
+        for (key, value) in new {
+            sequence += 1;
+            let offset = self.end + bytes.len() as u64;
+            let entry = KeyedEntry { sequence, key, value: *value, end: 0 };
+            bytes.append(&mut encode_keyed(self.seed, offset, &entry));
+            let end = self.end + bytes.len() as u64;
+            placed.push((key.to_vec(), Entry { offset, end, removed: value.is_none() }));
+        }
+        let unsynced = planted!(KeyNotSynced) && self.purpose == Purpose::Keyring;
+        let sync = || if unsynced { Ok(()) } else { file.sync() };
         let written = file
             .write_at(&bytes, self.end)
             .map_err(|error| (true, failed("write", &self.name)(error)))
-            .and_then(|()| file.sync().map_err(|e| (false, failed("sync", &self.name)(e))));
+            .and_then(|()| sync().map_err(|e| (false, failed("sync", &self.name)(e))));
         if let Err((before_sync, error)) = written {
             return Err(self.take_back(&file, before_sync, error));
         }
-        let (offset, end) = (self.end, self.end + bytes.len() as u64);
-        self.entries.insert(key.to_vec(), Entry { offset, end, removed: value.is_none() });
-        self.sequence += 1;
-        self.end = end;
+        self.end += bytes.len() as u64;
+        self.sequence = sequence;
+        self.entries.extend(placed);
         Ok(())
     }
 
@@ -288,34 +325,56 @@ impl KeyedFile {
     /// Writes the living entries into a new file. A damaged one is kept out; the caller has been
     /// told by `refuse_damage`.
     pub(super) fn rewrite(&mut self) -> Result<()> {
-        let mut parts = Vec::new();
-        let mut entries = HashMap::new();
-        let mut offset = 0;
-        let mut keys: Vec<Vec<u8>> = self.keys().map(<[u8]>::to_vec).collect();
-        keys.sort();
-        for key in keys {
-            let Some(value) = self.get(&key)? else { continue };
-            self.sequence += 1;
-            let sequence = self.sequence;
-            let entry = KeyedEntry { sequence, key: &key, value: Some(&value), end: 0 };
-            let bytes = encode_keyed(self.seed, offset, &entry);
-            let end = offset + bytes.len() as u64;
-            entries.insert(key, Entry { offset, end, removed: false });
-            offset = end;
-            parts.push(bytes);
+        let mut living = self.living()?;
+        living.sort_unstable();
+        self.replace(&living).map(drop)
+    }
+
+    /// Puts a new file with exactly these entries in the place of the old one, durably. Answers
+    /// whether the bytes of the old one were overwritten, which is done where they are secret.
+    pub(crate) fn replace(&mut self, living: &[(Vec<u8>, Vec<u8>)]) -> Result<bool> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
         }
+        let (mut parts, mut entries, mut sequence) = (Vec::new(), HashMap::new(), self.sequence);
+        for (key, value) in living {
+            sequence += 1;
+            let offset = parts.len() as u64;
+            let entry = KeyedEntry { sequence, key, value: Some(value), end: 0 };
+            parts.append(&mut encode_keyed(self.seed, offset, &entry));
+            let end = parts.len() as u64;
+            entries.insert(key.clone(), Entry { offset, end, removed: false });
+        }
+        let secret = self.purpose == Purpose::Keyring;
         let temporary = name_of(FileName::Temporary(self.purpose));
+        if secret {
+            wipe_leftover(&*self.disk, &temporary);
+        }
         let file = create_temporary(&*self.disk, &temporary)?;
-        let written = file.write_at(&parts.concat(), 0);
-        written.map_err(failed("write", &temporary))?;
+        file.write_at(&parts, 0).map_err(failed("write", &temporary))?;
         file.sync().map_err(failed("sync", &temporary))?;
+        // Opened while it has its name; it lives on without it.
+        let old = secret.then(|| self.disk.open(&self.name, Access::Write).ok()).flatten();
         self.file = None;
         put_in_place(&*self.disk, &temporary, &self.name).map_err(|error| self.give_up(error))?;
-        self.entries = entries;
-        self.end = offset;
-        self.ragged = false;
-        self.damaged = None;
-        Ok(())
+        (self.entries, self.sequence, self.end) = (entries, sequence, parts.len() as u64);
+        (self.ragged, self.damaged) = (false, None);
+        // The new file is durable, so the old bytes are nobody's any more.
+        Ok(old.is_some_and(|old| wipe(&*old).is_ok()))
+    }
+
+    /// What tells one state of the file from another: the first entry, which a new file has anew,
+    /// and the size, with which it grows. `None` without a file.
+    pub(crate) fn stamp(disk: &dyn Disk, file: FileName) -> Result<Option<(Vec<u8>, u64)>> {
+        let name = name_of(file);
+        let opened = match disk.open(&name, Access::Read) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(failed("open", &name))?,
+        };
+        let mut first = vec![0; 32];
+        let read = opened.read_at(&mut first, 0).map_err(failed("read", &name))?;
+        first.truncate(read);
+        Ok(Some((first, opened.size().map_err(failed("read", &name))?)))
     }
 }
 
@@ -375,8 +434,14 @@ impl<'a> KeyedCopy<'a> {
     }
 }
 
+/// The byte in it keeps one kind of file from passing for another.
 fn seed_of(store: Uuid, purpose: Purpose) -> u32 {
-    keyed_seed(store, u8::from(purpose == Purpose::Snapshots) + 1)
+    let kind = match purpose {
+        Purpose::Snapshots => 2,
+        Purpose::Keyring => 3,
+        _ => 1,
+    };
+    keyed_seed(store, kind)
 }
 
 #[cfg(test)]

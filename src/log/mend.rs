@@ -8,9 +8,11 @@ use super::head::read_heads;
 use super::keyed::KeyedFile;
 use super::survey::{FIRST_FRAME, SegmentInfo, Survey, survey};
 use super::verify::{VerifyReport, verify_log};
-use crate::disk::Disk;
-use crate::format::{FileName, KeptFile, Purpose, SegmentHeader, name_of};
-use crate::segment::EndVerdict;
+use crate::disk::{Access, Disk};
+use crate::format::{
+    FileName, KeptFile, Purpose, REWRITE_GUESSED, SegmentHeader, Step, Walker, name_of,
+};
+use crate::segment::{EndVerdict, FileSource};
 use crate::sync::Arc;
 use crate::types::{Damage, Error, ErrorKind, RepairStep, Result};
 
@@ -165,16 +167,36 @@ impl Diagnosis {
         (capacity, now): (u64, u64),
     ) -> Result<()> {
         let info = self.found.segments.iter().find(|info| info.number == number);
-        let Some(SegmentInfo { header, .. }) = info else { return Ok(()) };
+        let Some(info) = info else { return Ok(()) };
         let name = name_of(FileName::Segment(number));
         let temporary = name_of(FileName::Temporary(Purpose::Segment));
         let file = create_temporary(disk, &temporary)?;
-        let header = SegmentHeader { capacity, created_at: now, ..*header };
+        let rewrite = rewrite_of(disk, info)?;
+        let header = SegmentHeader { capacity, created_at: now, rewrite, ..info.header };
         file.write_at(&header.encode(), 0).map_err(failed("write", &temporary))?;
         copy_bytes(disk, (&name, FIRST_FRAME, u64::MAX), (&*file, &temporary, FIRST_FRAME))?;
         file.sync().map_err(failed("sync", &temporary))?;
         put_in_place(disk, &temporary, &name)
     }
+}
+
+/// How often a segment was rewritten is in its header block alone; whether it was at all is seen
+/// from where its log ends.
+fn rewrite_of(disk: &dyn Disk, info: &SegmentInfo) -> Result<u32> {
+    let Some(end) = info.end else { return Ok(0) };
+    let name = info.name();
+    let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
+    let mut source = FileSource::new(file, end.offset);
+    let mut expected = info.start.expected;
+    expected.epoch_max = u32::MAX;
+    let mut walker = Walker::new(info.seed, info.start.offset, expected);
+    while walker.expected.number <= end.frame {
+        match walker.step(&mut source).map_err(failed("read", &name))? {
+            Step::Frame(_) => {}
+            _ => break,
+        }
+    }
+    Ok(if walker.offset == end.offset { 0 } else { REWRITE_GUESSED })
 }
 
 fn load(disk: &Arc<dyn Disk>, found: &Survey, file: KeptFile) -> Result<KeyedFile> {

@@ -12,6 +12,10 @@ mod fresh;
 mod head;
 mod headless;
 mod keyed;
+#[cfg(feature = "forget")]
+mod keyring;
+#[cfg(feature = "forget")]
+mod keys_apart;
 mod live;
 mod mend;
 mod pieces;
@@ -33,6 +37,10 @@ pub(crate) use dump::{DumpBounds, dump_file, dumpable};
 pub(crate) use ending::TailEnd;
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
 pub(crate) use keyed::{KeyedCopy, KeyedFile};
+#[cfg(feature = "forget")]
+pub(crate) use keyring::{KeyState, KeyringFile, Keys};
+#[cfg(feature = "forget")]
+pub(crate) use keys_apart::{read_keys, write_keys};
 pub(crate) use live::read_live;
 pub(crate) use mend::Diagnosis;
 pub(crate) use prefix::{Prefix, last_id, prefix_of};

@@ -7,7 +7,7 @@
 use uuid::Uuid;
 
 use super::ending::TailEnd;
-use super::files::{failed, is_ours, keep_copy, replace_file};
+use super::files::{failed, is_ours, keep_copy, replace_file, wipe_leftover};
 use super::fresh::{Fresh, Survivors};
 use super::head::HeadFile;
 use super::live::LiveFile;
@@ -96,7 +96,10 @@ fn create(disk: &dyn Disk, settings: &Settings) -> Result<()> {
 fn remove_temporaries(disk: &dyn Disk) -> Result<()> {
     let names = disk.list().map_err(|e| Error::io("cannot list the directory", e))?;
     for name in names {
-        if matches!(FileName::parse(&name), Some(FileName::Temporary(_))) {
+        if let Some(FileName::Temporary(purpose)) = FileName::parse(&name) {
+            if purpose == Purpose::Keyring {
+                wipe_leftover(disk, &name);
+            }
             disk.remove(&name).map_err(failed("remove", &name))?;
         }
     }

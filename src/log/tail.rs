@@ -234,6 +234,11 @@ impl Tail {
         self.head.get()
     }
 
+    /// Has the head say, durably, that data of subjects is encrypted.
+    pub(crate) fn encrypt_subjects(&self) -> Result<()> {
+        self.head.update(|head| head.encrypts = true)
+    }
+
     fn end(&self) -> LogEnd {
         LogEnd {
             offset: self.written.offset,

@@ -137,8 +137,12 @@ pub(super) fn schema<E: Event>() -> Schema {
     Schema { types: E::TYPES, upcasts: E::UPCASTS }
 }
 
-/// The value in an event; `None` when its type is unknown to `E`.
+/// The value in an event; `None` when its type is unknown to `E`, or its data is forgotten.
 pub(super) fn decode<E: Event>(event: &EventRef<'_>) -> Result<Option<E>> {
+    if event.is_forgotten() {
+        return Ok(None);
+    }
+    event.readable()?;
     let stored = (event.event_type(), event.schema_version());
     let known = schema::<E>().upcast(stored, event.data());
     let value = known.and_then(|known| {
@@ -177,10 +181,12 @@ impl<E: Event> IntoEvent for E {
 }
 
 impl EventRef<'_> {
-    /// Its data as a typed event, upcast if need be; `None` when its type is not one of `E`'s.
+    /// Its data as a typed event, upcast if need be; `None` when its type is not one of `E`'s, or
+    /// its data is [forgotten](Self::is_forgotten).
     ///
     /// # Errors
-    /// `Decode` when the type is known but the data, its schema version or its codec is not.
+    /// `Decode` when the type is known but the data, its schema version or its codec is not;
+    /// otherwise as [`Self::readable`].
     pub fn decode<E: Event>(&self) -> Result<Option<E>> {
         decode(self)
     }
@@ -188,7 +194,7 @@ impl EventRef<'_> {
 
 impl RecordedEvent {
     /// Its data as a typed event, upcast if need be; `None` when its type is not one of `E`'s: skip
-    /// it or refuse it.
+    /// it or refuse it; or when its data is [forgotten](Self::is_forgotten).
     ///
     /// ```
     /// # use factlog::{Event, Expect, NewEvent, Store};

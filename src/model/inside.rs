@@ -136,8 +136,9 @@ where
         let mut staged = staged.peekable();
         if staged.peek().is_some() {
             let state = self.decided.state.insert(self.loaded.clone());
+            let mut scratch = Vec::new();
             for event in staged {
-                state.take(&event)?;
+                state.take(&self.decider.store.opened(event, &mut scratch)?)?;
             }
         }
         let state = self.decided.state.as_ref().unwrap_or(&self.loaded);

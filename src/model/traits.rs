@@ -75,6 +75,12 @@ pub trait Model: Sized {
         self.apply(event);
     }
 
+    /// An event of its scope whose data was [forgotten](crate::Store::forget): there is nothing to
+    /// apply. Unless this does something with what is left of it, it is passed over.
+    fn forgotten(&mut self, recorded: &EventRef<'_>) {
+        let _ = recorded;
+    }
+
     /// Whether its state is saved now and then, so that a long history need not be folded from its
     /// beginning. It is not, unless this says so. The saved state takes the place of the whole
     /// value: what the application gave it beside what its scope is made of is saved with it.
@@ -117,6 +123,10 @@ impl<M: Model> Fold for M {
     }
 
     fn fold(&mut self, event: &EventRef<'_>) -> Result<()> {
+        if event.is_forgotten() {
+            self.forgotten(event);
+            return Ok(());
+        }
         let known = match M::SKIP_UNKNOWN {
             true => decode(event)?,
             false => Some(decode_known(event)?),

@@ -50,8 +50,9 @@ pub struct TypedEvents<E> {
 }
 
 impl Read {
-    /// The events as values of `E`. A type that `E` does not know is a `Decode` error, unless
-    /// [skipped](TypedEvents::skip_unknown).
+    /// The events as values of `E`, without those whose data was
+    /// [forgotten](RecordedEvent::is_forgotten). A type that `E` does not know is a `Decode` error,
+    /// unless [skipped](TypedEvents::skip_unknown).
     pub fn typed<E: Event>(self) -> TypedEvents<E> {
         TypedEvents { events: self.into_iter(), skip_unknown: false, value: PhantomData }
     }
@@ -82,6 +83,9 @@ impl<E: Event> Iterator for TypedEvents<E> {
                 Ok(recorded) => recorded,
                 Err(error) => return Some(Err(error)),
             };
+            if recorded.is_forgotten() {
+                continue;
+            }
             let event = match self.skip_unknown {
                 true => decode(&recorded.as_ref()).transpose(),
                 false => Some(decode_known(&recorded.as_ref())),

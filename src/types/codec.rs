@@ -81,8 +81,9 @@ impl<'a> EventRef<'a> {
     ///
     /// # Errors
     /// `Decode` when the data is not of that shape or bytes are left over. Data of another shape
-    /// is not always recognised: bincode stores no types.
+    /// is not always recognised: bincode stores no types. Otherwise as [`Self::readable`].
     pub fn bincode<T: serde::Deserialize<'a>>(&self) -> Result<T> {
+        self.readable()?;
         from_bincode(PhantomData, self.data()).map_err(|why| {
             let (position, event_type) = (self.position, self.event_type());
             let text = format!("data of event {position} ({event_type}) does not decode");
@@ -96,7 +97,7 @@ impl RecordedEvent {
     ///
     /// # Errors
     /// `Decode` when the data is not of that shape or bytes are left over. Data of another shape
-    /// is not always recognised: bincode stores no types.
+    /// is not always recognised: bincode stores no types. Otherwise as [`Self::readable`].
     pub fn bincode<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T> {
         self.as_ref().bincode()
     }

@@ -53,6 +53,8 @@ pub enum ErrorKind {
     NotFound,
     /// The position was trimmed away.
     Trimmed,
+    /// The event's data was forgotten with its subject, on purpose and for ever: go on without it.
+    Forgotten,
     /// Stored bytes do not decode into the type asked for.
     Decode,
     /// A handler of the application's failed; its reason is the source.

@@ -52,6 +52,13 @@ fn random() -> u128 {
     ((bytes >> 80) << 32) | (bytes & ((1 << 32) - 1))
 }
 
+/// So many bytes of chance, for keys; `None` when the system has none.
+#[cfg(feature = "forget")]
+pub(crate) fn random_bytes<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).ok().map(|()| bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,8 @@ mod event;
 mod expect;
 mod fresh;
 pub(crate) mod json;
+#[cfg(feature = "forget")]
+mod keyring;
 mod lifecycle;
 mod limits;
 mod position;
@@ -20,6 +22,8 @@ mod stream;
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use event::{ContentType, IntoEvent, NewEvent};
 pub use expect::Expect;
+#[cfg(feature = "forget")]
+pub use keyring::Keyring;
 pub use lifecycle::{Hidden, HiddenReason, Retention, StreamState};
 pub use limits::Limits;
 pub use position::{Position, Timestamp, Version};
@@ -35,10 +39,12 @@ pub use stream::{StreamKey, StreamName};
 
 #[cfg(all(feature = "bincode", feature = "model"))]
 pub(crate) use codec::{from_bincode, to_bincode};
+#[cfg(feature = "forget")]
+pub(crate) use fresh::random_bytes;
 pub(crate) use lifecycle::{Lifecycle, StreamChange};
 pub(crate) use limits::{
     BATCH_BYTES_MAX, EVENT_TYPE_MAX, METADATA_MAX, NAME_MAX, STREAM_NAME_MAX, SUBJECT_MAX, TAG_MAX,
     TAGS_MAX,
 };
-pub(crate) use recorded::BodyLayout;
+pub(crate) use recorded::{BodyLayout, DataState};
 pub(crate) use stream::{category, has_control};

@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-#[cfg(feature = "json")]
 use super::error::{Error, ErrorKind, Result};
 use super::event::ContentType;
 use super::json;
@@ -30,6 +29,28 @@ pub(crate) struct BodyLayout {
     pub subject_end: u32,
     pub metadata_end: u32,
     pub stream_start: u32,
+    pub data: DataState,
+}
+
+/// What can be had of an event's data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum DataState {
+    /// It stands in the body as it was given.
+    #[default]
+    Clear,
+    /// What stands in the body is encrypted; nobody outside the store is shown such an event.
+    Sealed,
+    /// Its key was destroyed.
+    Forgotten,
+    /// Its key is not in the keyring, or there is no keyring.
+    #[cfg_attr(not(feature = "forget"), expect(dead_code, reason = "nobody looks for keys"))]
+    NoKey,
+    /// Its key is wrapped, and the store was opened without what unwraps it.
+    #[cfg_attr(not(feature = "forget"), expect(dead_code, reason = "nobody looks for keys"))]
+    Wrapped,
+    /// This build cannot decrypt.
+    #[cfg_attr(all(feature = "forget", not(test)), expect(dead_code, reason = "this build can"))]
+    NotHere,
 }
 
 /// A recorded event borrowed from the log's own bytes: nothing was copied or allocated.
@@ -120,16 +141,69 @@ impl<'a> EventRef<'a> {
         part(self.body, self.layout.subject_end..self.layout.metadata_end)
     }
 
-    /// Its data as it was given.
+    /// Its data as it was given; empty when it cannot be had, see [`Self::readable`].
     #[must_use]
     pub fn data(&self) -> &'a [u8] {
+        match self.layout.data {
+            DataState::Clear => self.tail(),
+            _ => &[],
+        }
+    }
+
+    fn tail(&self) -> &'a [u8] {
         self.body.get(self.layout.metadata_end as usize..).unwrap_or_default()
     }
 
-    /// Its data as text, if it is UTF-8.
+    /// What stands in the place of the data when that is encrypted.
+    pub(crate) fn sealed(&self) -> Option<&'a [u8]> {
+        (self.layout.data == DataState::Sealed).then(|| self.tail())
+    }
+
+    /// The same event, whose data cannot be had for this reason.
+    pub(crate) fn without_data(self, why: DataState) -> Self {
+        let body = self.body.get(..self.layout.metadata_end as usize).unwrap_or_default();
+        Self { body, layout: BodyLayout { data: why, ..self.layout }, ..self }
+    }
+
+    /// Its data as text, if it is UTF-8 and can be had.
     #[must_use]
     pub fn text(&self) -> Option<&'a str> {
-        std::str::from_utf8(self.data()).ok()
+        let text = std::str::from_utf8(self.data()).ok();
+        text.filter(|_| self.layout.data == DataState::Clear)
+    }
+
+    /// Whether its data was forgotten with its subject. Position, stream, version, type, id, tags
+    /// and metadata are what they were; the data is empty, for ever.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        self.layout.data == DataState::Forgotten
+    }
+
+    /// Whether its data can be had, and if not, why: what is said of a subject may be encrypted.
+    ///
+    /// # Errors
+    /// `Forgotten` when it was forgotten with its subject: go on without it. `NotFound` when its
+    /// key is not in the keyring, `Invalid` when the keys are wrapped and the store was opened
+    /// without the wrapping key, `Unsupported` in a build without the feature `forget`.
+    pub fn readable(&self) -> Result<()> {
+        let (kind, why) = match self.layout.data {
+            DataState::Clear => return Ok(()),
+            DataState::Forgotten => (ErrorKind::Forgotten, "was forgotten with its subject"),
+            DataState::NoKey | DataState::Sealed => {
+                (ErrorKind::NotFound, "is encrypted, and its key is not in the keyring")
+            }
+            DataState::Wrapped => (
+                ErrorKind::Invalid,
+                "is encrypted, and its key wrapped: give `Keyring::wrapped_by`",
+            ),
+            DataState::NotHere => (
+                ErrorKind::Unsupported,
+                "is encrypted, and this build is without the feature `forget`",
+            ),
+        };
+        let (position, event_type) = (self.position, self.event_type());
+        let text = format!("data of event {position} ({event_type}) {why}");
+        Err(Error::new(kind, text).in_stream(self.stream()).at(position))
     }
 
     /// What its data is.
@@ -171,9 +245,10 @@ impl<'a> EventRef<'a> {
     /// Its data as a value.
     ///
     /// # Errors
-    /// `Decode` when the data is not JSON of that shape.
+    /// `Decode` when the data is not JSON of that shape; otherwise as [`Self::readable`].
     #[cfg(feature = "json")]
     pub fn json<T: serde::Deserialize<'a>>(&self) -> Result<T> {
+        self.readable()?;
         serde_json::from_slice(self.data()).map_err(|source| {
             Error::new(
                 ErrorKind::Decode,
@@ -326,13 +401,28 @@ impl RecordedEvent {
         self.as_ref().metadata()
     }
 
-    /// Its data as it was given.
+    /// Its data as it was given; empty when it cannot be had, see [`Self::readable`].
     #[must_use]
     pub fn data(&self) -> &[u8] {
         self.as_ref().data()
     }
 
-    /// Its data as text, if it is UTF-8.
+    /// Whether its data was forgotten with its subject. Position, stream, version, type, id, tags
+    /// and metadata are what they were; the data is empty, for ever.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        self.as_ref().is_forgotten()
+    }
+
+    /// Whether its data can be had, and if not, why.
+    ///
+    /// # Errors
+    /// As [`EventRef::readable`].
+    pub fn readable(&self) -> Result<()> {
+        self.as_ref().readable()
+    }
+
+    /// Its data as text, if it is UTF-8 and can be had.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.as_ref().text()
@@ -385,7 +475,7 @@ impl RecordedEvent {
     /// ```
     ///
     /// # Errors
-    /// `Decode` when the data is not JSON of that shape.
+    /// `Decode` when the data is not JSON of that shape; otherwise as [`Self::readable`].
     #[cfg(feature = "json")]
     pub fn json<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T> {
         self.as_ref().json()
@@ -403,6 +493,7 @@ impl PartialEq for RecordedEvent {
         (self.position, self.version, self.recorded_at)
             == (other.position, other.version, other.recorded_at)
             && self.body == other.body
+            && self.layout.data == other.layout.data
     }
 }
 

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use super::error::{Error, Result};
+#[cfg(feature = "forget")]
+use super::keyring::Keyring;
 use super::limits::{
     EVENT_DATA_CEILING, Limits, SEGMENT_BYTES_CEILING, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
 };
@@ -71,6 +73,8 @@ pub struct Settings {
     pub(crate) background: bool,
     pub(crate) accept_lost: bool,
     pub(crate) poll_interval: Duration,
+    #[cfg(feature = "forget")]
+    pub(crate) keyring: Option<Keyring>,
 }
 
 impl Default for Settings {
@@ -87,6 +91,8 @@ impl Default for Settings {
             background: true,
             accept_lost: false,
             poll_interval: Duration::from_millis(1),
+            #[cfg(feature = "forget")]
+            keyring: None,
         }
     }
 }

@@ -24,6 +24,7 @@ mod decide;
 mod dump;
 mod explore;
 mod faults;
+mod forget;
 mod golden;
 mod heads;
 mod hostile;

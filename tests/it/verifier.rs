@@ -362,6 +362,30 @@ fn tear(dir: &Path, n: usize, step: usize) -> BTreeSet<i32> {
     codes
 }
 
+/// It has no keys: what was forgotten it lists as this code does, the rest without its data.
+#[test]
+fn they_agree_on_encrypted_and_forgotten_events() {
+    if !python() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = options().keyring(factlog::Keyring::beside()).open(dir.path()).unwrap();
+    for subject in ["ada", "bob"] {
+        let event = || NewEvent::json_text("Said", "{}").subject(subject).tag("t");
+        store.append("Person-1", Expect::Any, [event(), event()]).unwrap();
+    }
+    store.forget("ada").unwrap();
+    store.append("Person-1", Expect::Any, [NewEvent::binary("Left", "")]).unwrap();
+    let ours = listing(&store);
+    drop(store);
+    let said = agree(dir.path());
+    let bare = |line: &String| line.trim_end_matches("7b7d").to_owned();
+    assert_eq!(said.lines, ours.iter().map(bare).collect::<Vec<_>>());
+    assert_ne!(said.lines, ours);
+    options().open(dir.path()).unwrap().forget("bob").unwrap();
+    same(dir.path());
+}
+
 #[test]
 fn they_agree_on_torn_ends_and_on_what_recovery_makes_of_them() {
     if !python() {

@@ -1,11 +1,12 @@
 //! The command line: verbs, and the options that every verb has.
 //!
-//! Knows: names, help texts, where the store's directory comes from. Does not know: stores; each
+//! Knows: names, help texts, where the store's directory comes from. Does not know: events; each
 //! verb's own options stand beside the verb.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
+use factlog::{Keyring, Options, Store};
 
 use crate::demo::{DemoArgs, writer::WriterArgs};
 use crate::exit::Failure;
@@ -14,11 +15,13 @@ use crate::verbs::backup::BackupArgs;
 use crate::verbs::bench::BenchArgs;
 use crate::verbs::dump::DumpArgs;
 use crate::verbs::export::ExportArgs;
+use crate::verbs::forget::ForgetArgs;
 use crate::verbs::fork::ForkArgs;
 use crate::verbs::get::GetArgs;
 use crate::verbs::import::ImportArgs;
 use crate::verbs::info::InfoArgs;
 use crate::verbs::init::InitArgs;
+use crate::verbs::keys::KeysArgs;
 use crate::verbs::read::ReadArgs;
 use crate::verbs::repair::RepairArgs;
 use crate::verbs::restore::RestoreArgs;
@@ -44,7 +47,8 @@ work while another process is writing.";
 const AFTER: &str = "\
 The exchange format (append, read, tail, import, export) is one JSON object a line:
   stream, type, id, time, data | data_base64, metadata | metadata_base64, tags, schema_version
-and on the way out also version, position and recorded_at. JSON is kept byte for byte.
+and on the way out also version, position and recorded_at; in the place of data that cannot be had,
+forgotten (true) or unreadable (why). JSON is kept byte for byte.
 
 Exit codes:
   0 ok               3 conflict      6 import refused lines          12 incompatible format
@@ -89,6 +93,9 @@ pub struct Global {
     /// In a salvaged store, step over positions that were lost
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub accept_lost: bool,
+    /// Where the keys of subjects are, if not beside the log
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    pub keyring: Option<PathBuf>,
     /// No progress and no messages, except errors
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
@@ -104,6 +111,15 @@ impl Global {
     /// Usage, when neither the option nor the environment names one.
     pub fn dir(&self) -> Result<PathBuf, Failure> {
         self.dir_or(std::env::var_os(DIR_VARIABLE).map(PathBuf::from))
+    }
+
+    /// How the store is opened.
+    pub fn options(&self) -> Options {
+        let options = Store::options().accept_lost(self.accept_lost);
+        match &self.keyring {
+            Some(directory) => options.keyring(Keyring::in_directory(directory)),
+            None => options,
+        }
     }
 
     fn dir_or(&self, environment: Option<PathBuf>) -> Result<PathBuf, Failure> {
@@ -140,6 +156,10 @@ pub enum Verb {
     Stats(StatsArgs),
     /// Durable subscribers: how far they are; set one back or forward
     Subs(SubsArgs),
+    /// Forget a subject: destroy the keys of its data, for ever
+    Forget(ForgetArgs),
+    /// Keys of subjects: list them, take them out, take them in
+    Keys(KeysArgs),
     /// One screen about a store
     Info(InfoArgs),
     /// Store the events of an NDJSON file (also gzip) or of standard input

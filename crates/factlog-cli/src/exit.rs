@@ -84,7 +84,9 @@ pub fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Conflict | ErrorKind::IdConflict | ErrorKind::AlreadyExists => CONFLICT,
         ErrorKind::Invalid | ErrorKind::DuplicateIdInBatch => USAGE,
-        ErrorKind::NotFound | ErrorKind::Deleted | ErrorKind::Trimmed => NOT_FOUND,
+        ErrorKind::NotFound | ErrorKind::Deleted | ErrorKind::Trimmed | ErrorKind::Forgotten => {
+            NOT_FOUND
+        }
         ErrorKind::Locked => LOCKED,
         ErrorKind::Damaged => DAMAGED,
         ErrorKind::Unsupported => FORMAT,

@@ -41,6 +41,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Types(args) => verbs::stats::types(global, args),
         Verb::Stats(args) => verbs::stats::run(global, args),
         Verb::Subs(args) => verbs::subs::run(global, args),
+        Verb::Forget(args) => verbs::forget::run(global, args),
+        Verb::Keys(args) => verbs::keys::run(global, args),
         Verb::Streams(args) => verbs::streams::run(global, args),
         Verb::Stream(args) => verbs::stream::run(global, args),
         Verb::Info(args) => verbs::info::run(global, args),

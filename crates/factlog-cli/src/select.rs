@@ -132,8 +132,7 @@ impl Target {
 /// As `Store::open_read_only`.
 pub fn open_to_read(global: &Global) -> Result<Store, Failure> {
     let dir = global.dir()?;
-    let store = Store::options().accept_lost(global.accept_lost).open_read_only(&dir);
-    let store = store.map_err(|error| no_store(&dir, error))?;
+    let store = global.options().open_read_only(&dir).map_err(|error| no_store(&dir, error))?;
     let messages = Messages::new(global);
     for damage in &store.open_report().damage {
         let (file, offset) = (&damage.file, damage.offset);

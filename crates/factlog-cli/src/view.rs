@@ -103,7 +103,16 @@ pub fn row(out: &Out, event: &RecordedEvent) -> String {
     )
 }
 
+/// What stands for data that cannot be had.
+pub fn unreadable(event: &RecordedEvent) -> Option<&'static str> {
+    let why = if event.is_forgotten() { "<forgotten>" } else { "<encrypted>" };
+    event.readable().is_err().then_some(why)
+}
+
 fn preview(event: &RecordedEvent) -> String {
+    if let Some(why) = unreadable(event) {
+        return why.to_owned();
+    }
     let text = match (event.content_type(), std::str::from_utf8(event.data())) {
         (ContentType::Json, Ok(json)) => plain(json),
         _ => return format!("<{}>", sized(event.data().len() as u64)),

@@ -40,6 +40,9 @@ struct Wire<'a> {
     tags: Option<Vec<String>>,
     subject: Option<String>,
     schema_version: Option<u16>,
+    #[serde(default)]
+    forgotten: bool,
+    unreadable: Option<String>,
 }
 
 /// `null` is a value here, not an absence.
@@ -58,6 +61,12 @@ pub fn parse(line: &[u8]) -> Result<Fact, String> {
         return Err("not a JSON object".into());
     }
     let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| said(&error))?;
+    if wire.forgotten {
+        return Err("its data was forgotten where it was exported".into());
+    }
+    if let Some(why) = wire.unreadable {
+        return Err(format!("its data could not be read where it was printed: {why}"));
+    }
     let event_type = wire.event_type.ok_or("type is missing")?;
     let id = wire.id.map(|id| id_of(&id)).transpose()?;
     let data = value("data", wire.data, wire.data_base64.as_deref())?;

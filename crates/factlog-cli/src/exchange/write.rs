@@ -31,8 +31,10 @@ pub fn write_line(
     if let Some(time) = time {
         object.value("time", &time)?;
     }
-    match (event.content_type(), std::str::from_utf8(event.data())) {
-        (ContentType::Json, Ok(json)) => object.json("data", "data_base64", json)?,
+    match (event.readable(), event.content_type(), std::str::from_utf8(event.data())) {
+        (Err(_), ..) if event.is_forgotten() => object.value("forgotten", &true)?,
+        (Err(why), ..) => object.value("unreadable", why.message())?,
+        (Ok(()), ContentType::Json, Ok(json)) => object.json("data", "data_base64", json)?,
         _ => object.value("data_base64", &STANDARD.encode(event.data()))?,
     }
     match (kept, metadata) {
@@ -124,6 +126,9 @@ pub fn cloud_event(out: &mut impl Write, event: &RecordedEvent) -> io::Result<()
     object.value("streamversion", &event.version().get().to_string())?;
     object.value("sequence", &format!("{:020}", event.position().get()))?;
     match (event.content_type(), std::str::from_utf8(event.data())) {
+        // An extension's name is of small letters.
+        _ if event.is_forgotten() => object.value("forgotten", &true)?,
+        _ if event.readable().is_err() => object.value("unreadable", &true)?,
         (ContentType::Json, Ok(json)) => {
             object.value("datacontenttype", "application/json")?;
             if object.key("data")? {

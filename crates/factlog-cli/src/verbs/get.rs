@@ -10,7 +10,7 @@ use crate::exit::Failure;
 use crate::output::{Out, sized};
 use crate::select::open_to_read;
 use crate::times::rfc3339;
-use crate::view::{Format, View, plain};
+use crate::view::{Format, View, plain, unreadable};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,7 +105,8 @@ fn page(out: &mut Out, event: &RecordedEvent) -> Result<(), Failure> {
         ("schema version", event.schema_version().to_string()),
         ("tags", tags.join(" ")),
         ("metadata", text(event.metadata())),
-        ("data", text(event.data())),
+        ("subject", event.subject().map(plain).unwrap_or_default()),
+        ("data", unreadable(event).map_or_else(|| text(event.data()), str::to_owned)),
     ];
     for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
         let name = out.dim(&format!("{name:<15}"));

@@ -84,7 +84,7 @@ pub fn run(global: &Global, args: &ImportArgs) -> Result<(), Failure> {
     let mut lines = origin.lines(messages.bar()).map_err(unreadable())?;
     let store = match args.dry_run {
         false => Some(open_to_write(global, &messages)?),
-        true => match Store::open_read_only(&dir) {
+        true => match global.options().open_read_only(&dir) {
             Ok(store) => Some(store),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),

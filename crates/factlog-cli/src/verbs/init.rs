@@ -3,6 +3,7 @@
 //! Knows: that making one which is there already is fine. Does not know: what a store consists of.
 
 use clap::Args;
+use factlog::{Keyring, Store};
 use serde::Serialize;
 
 use super::open_to_write;
@@ -14,12 +15,17 @@ const EXAMPLES: &str = "\
 A store that is there already is left as it is: with --json the answer is {\"dir\", \"created\"}.
 
 Examples:
-  factlog init --dir shop";
+  factlog init --dir shop
+  factlog init --encrypt --dir shop      data of subjects can be forgotten";
 
 /// Options of `init`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct InitArgs {
+    /// With a keyring: what events say of a subject is encrypted, and can be forgotten; also for a
+    /// store that is there already
+    #[arg(long)]
+    pub encrypt: bool,
     /// One JSON object
     #[arg(long)]
     pub json: bool,
@@ -41,6 +47,9 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
     let store = open_to_write(global, &messages)?;
     let created = store.open_report().created;
     store.close()?;
+    if args.encrypt && global.keyring.is_none() {
+        Store::options().keyring(Keyring::beside()).open(&dir)?.close()?;
+    }
     if !created {
         messages.say(format!("there is a store in {dir} already"));
     }

@@ -1,0 +1,120 @@
+//! `forget`: destroys the keys of a subject, after asking.
+//!
+//! Knows: the question and the receipt. Does not know: what keys are.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::open_to_write;
+use crate::args::Global;
+use crate::exit::Failure;
+use crate::output::{Messages, Out, counted};
+use crate::select::open_to_read;
+use crate::times::rfc3339;
+use crate::view::plain;
+
+const EXAMPLES: &str = "\
+What the events of the subject say is gone, here and in every copy of the log; the events stay, with
+position, stream, type, tags and metadata. Snapshots, and what was made of the data elsewhere, are
+not touched. Whoever writes to the store must have closed it.
+
+With --json the receipt is {\"subject\", \"forgotten_at\", \"keys\", \"through\", \"overwritten\"}:
+the ids of the keys that were destroyed (none when there was nothing left), the last position whose
+data is gone, and whether the place of the keys on disk was overwritten as well.
+
+Examples:
+  factlog forget person-17 --dir shop
+  factlog forget person-17 --yes --json --dir shop";
+
+/// Options of `forget`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ForgetArgs {
+    /// Whose data it is
+    pub subject: String,
+    /// Without asking
+    #[arg(long, short)]
+    pub yes: bool,
+    /// The receipt as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Serialize)]
+struct Receipt {
+    subject: String,
+    forgotten_at: String,
+    keys: Vec<String>,
+    through: u64,
+    overwritten: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Not found, when the store, its keyring or a key of the subject is not there; usage, when nobody
+/// can be asked; locked, when somebody writes to the store.
+pub fn run(global: &Global, args: &ForgetArgs) -> Result<(), Failure> {
+    let messages = Messages::new(global);
+    // A store is not made by forgetting something in it.
+    let known = open_to_read(global)?.keys()?;
+    if !known.iter().any(|key| key.subject == args.subject) {
+        let subject = plain(&args.subject);
+        return Err(Failure::NotFound(format!(
+            "there is no key of {subject}; `factlog keys ls` lists them"
+        )));
+    }
+    if !args.yes && !agreed(&args.subject)? {
+        return Err(Failure::Usage("nothing was forgotten".into()));
+    }
+    let store = open_to_write(global, &messages)?;
+    let receipt = store.forget(&args.subject)?;
+    store.close()?;
+    let receipt = Receipt {
+        subject: receipt.subject,
+        forgotten_at: rfc3339(receipt.at),
+        keys: receipt.keys.iter().map(ToString::to_string).collect(),
+        through: receipt.through.get(),
+        overwritten: receipt.overwritten,
+    };
+    let mut out = Out::new(global);
+    match args.json {
+        true => out.json(&receipt)?,
+        false => tell(&mut out, &receipt)?,
+    }
+    out.done()
+}
+
+fn tell(out: &mut Out, receipt: &Receipt) -> Result<(), Failure> {
+    let subject = out.bold(&plain(&receipt.subject));
+    if receipt.keys.is_empty() {
+        return out.line(format!("there was nothing left to forget of {subject}"));
+    }
+    let (keys, through) = (counted(receipt.keys.len() as u64, "key"), receipt.through);
+    let at = &receipt.forgotten_at;
+    out.line(format!("forgot {subject} at {at}: {keys} destroyed, up to position {through}"))?;
+    for key in &receipt.keys {
+        out.line(format!("  {}", out.dim(key)))?;
+    }
+    if !receipt.overwritten {
+        out.line("the old keyring's place on disk could not be overwritten; no file has the keys")?;
+    }
+    Ok(())
+}
+
+/// Asks at the terminal.
+fn agreed(subject: &str) -> Result<bool, Failure> {
+    let (input, mut to) = (io::stdin(), io::stderr().lock());
+    if !input.is_terminal() {
+        return Err(Failure::Usage("forgetting cannot be undone: give --yes".into()));
+    }
+    let question = format!("Forget all data of {}? It cannot be undone. [y/N] ", plain(subject));
+    to.write_all(question.as_bytes())
+        .and_then(|()| to.flush())
+        .map_err(Failure::io("cannot ask"))?;
+    let mut answer = String::new();
+    input.lock().read_line(&mut answer).map_err(Failure::io("cannot read the answer"))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
