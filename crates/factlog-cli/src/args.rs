@@ -23,6 +23,7 @@ use crate::verbs::info::InfoArgs;
 use crate::verbs::init::InitArgs;
 use crate::verbs::keys::KeysArgs;
 use crate::verbs::read::ReadArgs;
+use crate::verbs::reclaim::ReclaimArgs;
 use crate::verbs::repair::RepairArgs;
 use crate::verbs::restore::RestoreArgs;
 use crate::verbs::salvage::SalvageArgs;
@@ -150,6 +151,8 @@ pub enum Verb {
     Streams(StreamsArgs),
     /// The life of one stream: show, delete, tombstone, retain
     Stream(StreamArgs),
+    /// Give back the disk space of events that their streams hide
+    Reclaim(ReclaimArgs),
     /// List event types with their counts
     Types(TypesArgs),
     /// What there is most of: streams, categories and types, by events or bytes

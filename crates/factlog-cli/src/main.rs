@@ -44,6 +44,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Forget(args) => verbs::forget::run(global, args),
         Verb::Keys(args) => verbs::keys::run(global, args),
         Verb::Streams(args) => verbs::streams::run(global, args),
+        Verb::Reclaim(args) => verbs::reclaim::run(global, args),
         Verb::Stream(args) => verbs::stream::run(global, args),
         Verb::Info(args) => verbs::info::run(global, args),
         Verb::Import(args) => verbs::import::run(global, args),

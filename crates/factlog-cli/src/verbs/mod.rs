@@ -16,6 +16,7 @@ pub mod info;
 pub mod init;
 pub mod keys;
 pub mod read;
+pub mod reclaim;
 pub mod repair;
 pub mod restore;
 pub mod salvage;

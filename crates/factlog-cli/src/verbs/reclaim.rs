@@ -1,0 +1,121 @@
+//! `reclaim`: the disk space of events that their streams hide.
+//!
+//! Knows: how the receipt is told. Does not know: how a segment is rewritten, or what hides events.
+
+use clap::Args;
+use factlog::ReclaimReport;
+use serde::Serialize;
+
+use super::damage::{Damaged, places, said};
+use super::open_to_write;
+use crate::args::Global;
+use crate::exit::Failure;
+use crate::output::{Messages, Out, counted};
+use crate::select::open_to_read;
+
+const EXAMPLES: &str = "\
+What `factlog stream` hides (deleted, truncated, beyond the newest, too old) is still in the log.
+This takes the data away and leaves position, version, type, id and checksums in its place. It
+can be stopped at any point and run again. The newest segment is left until it is sealed. Backups
+have the data until their next run.
+
+With --json: {events, bytes, segments, rewritten: [{file, rewrite, events}], left, damage: [..],
+              allocated_before, allocated_after}
+
+Examples:
+  factlog stream delete Cart-7 --dir shop && factlog reclaim --yes --dir shop";
+
+/// Options of `reclaim`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ReclaimArgs {
+    /// The data cannot be brought back: say so
+    #[arg(long)]
+    pub yes: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    events: u64,
+    bytes: u64,
+    segments: u64,
+    rewritten: Vec<Rewritten<'a>>,
+    left: u64,
+    damage: Vec<Damaged<'a>>,
+    allocated_before: u64,
+    allocated_after: u64,
+}
+
+#[derive(Serialize)]
+struct Rewritten<'a> {
+    file: &'a str,
+    rewrite: u32,
+    events: u64,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Usage without `--yes`; not found, when the store is not there; locked, when somebody writes to
+/// it.
+pub fn run(global: &Global, args: &ReclaimArgs) -> Result<(), Failure> {
+    if !args.yes {
+        let text =
+            "the data of hidden events could not be brought back; say --yes if that is meant";
+        return Err(Failure::Usage(text.into()));
+    }
+    let messages = Messages::new(global);
+    // A store is not made by taking something from it.
+    drop(open_to_read(global)?);
+    let store = open_to_write(global, &messages)?;
+    let report = store.reclaim()?;
+    store.close()?;
+    let mut out = Out::new(global);
+    match args.json {
+        true => out.json(&answer(&report))?,
+        false => print(&mut out, &report)?,
+    }
+    out.done()
+}
+
+fn answer(report: &ReclaimReport) -> Answer<'_> {
+    let rewritten = report.rewritten.iter().map(|one| Rewritten {
+        file: &one.file,
+        rewrite: one.rewrite,
+        events: one.events,
+    });
+    Answer {
+        events: report.events,
+        bytes: report.bytes,
+        segments: report.segments,
+        rewritten: rewritten.collect(),
+        left: report.left,
+        damage: places(&report.damage),
+        allocated_before: report.allocated_before,
+        allocated_after: report.allocated_after,
+    }
+}
+
+fn print(out: &mut Out, report: &ReclaimReport) -> Result<(), Failure> {
+    let (events, segments) =
+        (counted(report.events, "event"), counted(report.segments, "sealed segment"));
+    let heading = match report.events {
+        0 => format!("nothing to reclaim in {segments}"),
+        _ => format!("the data of {events} is gone: {} bytes of the log", report.bytes),
+    };
+    let heading = out.bold(&heading);
+    out.line(heading)?;
+    for one in &report.rewritten {
+        out.line(format!("{}  {}", one.file, counted(one.events, "event")))?;
+    }
+    if report.left > 0 {
+        out.line(format!("left for the next time: {}", counted(report.left, "sealed segment")))?;
+    }
+    for damage in &report.damage {
+        out.line(said(damage))?;
+    }
+    Ok(())
+}

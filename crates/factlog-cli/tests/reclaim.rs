@@ -1,0 +1,32 @@
+//! The built binary: the disk space of hidden events.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use common::{Home, line};
+
+#[test]
+fn reclaiming_asks_takes_hidden_data_away_and_answers_with_a_receipt() {
+    let home = Home::new();
+    let large = format!(r#""data":"{}""#, "secret".repeat(100_000));
+    // Segments are of 64 MiB: so many large events that two are sealed.
+    let lines: Vec<String> =
+        (0..250).map(|n| line(&format!("Cart-{}", n % 2), "T", &large)).collect();
+    assert_eq!(home.on(&["append"], &lines.join("\n")).code, 0);
+    assert_eq!(home.on(&["stream", "delete", "Cart-1"], "").code, 0);
+    assert_eq!(home.on(&["reclaim"], "").code, 2, "it asks");
+    assert_eq!(home.lines(&["read", "--type", "T", "--fields", "position"]).len(), 250);
+    let receipt = home.on(&["reclaim", "--yes", "--json"], "").json();
+    let taken = receipt["events"].as_u64().unwrap();
+    assert!((50..=125).contains(&taken), "{receipt}");
+    assert!(receipt["bytes"].as_u64().unwrap() > taken * 590_000, "{receipt}");
+    assert!(receipt["allocated_after"].as_u64() < receipt["allocated_before"].as_u64());
+    let left = home.lines(&["read", "--fields", "position"]).len() as u64;
+    assert_eq!(left, 250 - taken);
+    let gone = home.on(&["get", "2"], "");
+    assert_eq!(gone.code, 4, "{}", gone.err);
+    assert!(gone.err.contains("reclaimed"), "{}", gone.err);
+    assert_eq!(home.on(&["verify"], "").code, 0);
+    let again = home.on(&["reclaim", "--yes"], "");
+    assert!(again.out.contains("nothing to reclaim"), "{}", again.out);
+}
