@@ -268,7 +268,8 @@ pub use model::{
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
     IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent,
-    Recovery, Result, SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Version,
+    Recovery, Result, SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Trim,
+    Trimmed, Version,
 };
 pub use uuid::Uuid;
 

@@ -14,6 +14,7 @@ mod store;
 #[cfg(feature = "stream")]
 mod stream;
 mod subscribe;
+mod trim;
 mod verify;
 
 #[cfg(feature = "model")]

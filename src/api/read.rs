@@ -59,7 +59,7 @@ impl Read {
     }
 
     /// From this version on, inclusive. Versions belong to one stream: anything else is
-    /// `Invalid`.
+    /// `Invalid`. A version that was trimmed is `Trimmed`.
     ///
     /// ```
     /// # use factlog::{Expect, NewEvent, Store, Version};
@@ -92,7 +92,8 @@ impl Read {
         self
     }
 
-    /// Only events above this position: the place to go on from.
+    /// Only events above this position: the place to go on from. Where events above it were
+    /// trimmed, the read answers `Trimmed`; only after position 0 it begins with what is there.
     ///
     /// ```
     /// # use factlog::{Expect, NewEvent, Position, Store};
@@ -221,7 +222,7 @@ impl Read {
     /// ```
     ///
     /// # Errors
-    /// `Invalid`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.
+    /// `Invalid`, `Trimmed`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.
     pub fn for_each(self, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<()>) -> Result<()> {
         let mut events = Events::over(self)?;
         while events.left > 0 {
@@ -312,6 +313,7 @@ impl Events {
         if let Some(query) = &read.only {
             query.check()?;
         }
+        refuse_trimmed(&view, &wanted, (read.after, read.through))?;
         let mut low = read.after.next().max(view.first_position());
         let mut high = read.through.min(view.last);
         if let Some(since) = read.since {
@@ -371,6 +373,30 @@ impl Iterator for Events {
             }
         }
         None
+    }
+}
+
+/// What begins at the very beginning begins with what there is; what names a position or a version
+/// that was trimmed is told so, or it would miss events and not know.
+fn refuse_trimmed(
+    view: &View,
+    wanted: &Wanted,
+    (after, through): (Position, Position),
+) -> Result<()> {
+    view.refuse_behind(after)?;
+    if through.next() < view.first_position() {
+        view.refuse_trimmed(through)?;
+    }
+    match wanted {
+        Wanted::Stream { name, from, to } => {
+            view.refuse_trimmed_version(name, *from)?;
+            // It ends before the first that is there.
+            match *to {
+                Version::NONE => Ok(()),
+                to => view.refuse_trimmed_version(name, to.next()),
+            }
+        }
+        _ => Ok(()),
     }
 }
 

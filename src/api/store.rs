@@ -231,10 +231,9 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Damaged`, `Closed`, `Io`.
+    /// `Trimmed`, `Damaged`, `Closed`, `Io`.
     pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
-        let found = self.engine().view()?.with_event_of_id(&id, |event| Some(event.to_owned()))?;
-        self.sure(found)
+        self.sure(self.engine().view()?.event_of_id(&id)?)
     }
 
     /// The event at a position.
@@ -249,7 +248,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Damaged`, `Closed`, `Io`.
+    /// `Trimmed`, `Damaged`, `Closed`, `Io`.
     pub fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
         self.engine().view()?.event_at(position)
     }
@@ -265,18 +264,14 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` name, `Damaged`, `Closed`, `Io`.
+    /// `Invalid` name, `Trimmed`, `Damaged`, `Closed`, `Io`.
     pub fn stream_event(
         &self,
         stream: impl StreamKey,
         version: Version,
     ) -> Result<Option<RecordedEvent>> {
         let name = stream.stream_name()?;
-        let view = self.engine().view()?;
-        match view.position_of(name.as_str(), version) {
-            Some(position) => view.event_at(position),
-            None => self.sure(None),
-        }
+        self.sure(self.engine().view()?.stream_event(name.as_str(), version)?)
     }
 
     /// In a store in which damage was found, at its opening or since, what is not found may be what
@@ -323,7 +318,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` name, `Damaged`, `Closed`, `Io`.
+    /// `Invalid` name, `Trimmed`, `Damaged`, `Closed`, `Io`.
     pub fn last_event(&self, stream: impl StreamKey) -> Result<Option<RecordedEvent>> {
         match self.head(stream)? {
             Some(head) => self.event_at(head.last_position),
@@ -455,7 +450,7 @@ impl Store {
         let mut stats = Stats::default();
         {
             let catalog = engine.catalog.read();
-            stats.events = catalog.last.get();
+            stats.events = catalog.events();
             stats.streams = catalog.heads.len().into();
             stats.segments = catalog.segment_count() as u64;
             stats.heads_memory_bytes = catalog.heads.memory_bytes() as u64;

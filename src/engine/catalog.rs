@@ -5,9 +5,10 @@
 
 use uuid::Uuid;
 
-use super::heads::{Checkpoints, Heads, take_checkpoint, take_in};
+use super::heads::{Checkpoints, Heads, checkpoints_of, take_checkpoint, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
 use crate::index::{CheckpointEntry, Head, SegmentLookup, StreamState};
+use crate::log::TrimBase;
 use crate::sync::{Arc, Ordering};
 use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
 
@@ -19,9 +20,17 @@ pub(crate) struct Catalog {
     pub checkpoints: Checkpoints,
     /// The last event that may be seen.
     pub last: Position,
+    /// What is known of trimmed segments.
+    pub base: Option<Arc<TrimBase>>,
 }
 
 impl Catalog {
+    /// Without segments: it knows what is known of those that were trimmed.
+    pub(super) fn behind(base: Option<Arc<TrimBase>>) -> Self {
+        let (heads, checkpoints) = (Heads::of_base(base.clone()), checkpoints_of(base.as_ref()));
+        Self { heads, checkpoints, base, ..Self::default() }
+    }
+
     /// Takes committed events of the newest segment in, each with its offset.
     pub(crate) fn push<'a>(
         &mut self,
@@ -116,7 +125,21 @@ impl Catalog {
     }
 
     pub(crate) fn view(&self) -> View {
-        View { segments: self.segments.clone(), last: self.last }
+        View { segments: self.segments.clone(), last: self.last, base: self.base.clone() }
+    }
+
+    /// Lets go of the segments before the base's first. Views go on with what they hold.
+    pub(super) fn trim(&mut self, base: Arc<TrimBase>) {
+        let first = base.end().first_segment;
+        Arc::make_mut(&mut self.segments).retain(|segment| segment.number >= first);
+        self.heads.trim(&base);
+        self.base = Some(base);
+    }
+
+    /// How many events can be read.
+    pub(crate) fn events(&self) -> u64 {
+        let before = self.view().first_position().get().saturating_sub(1);
+        self.last.get().saturating_sub(before)
     }
 }
 
@@ -151,11 +174,15 @@ enum Run {
 pub(crate) struct View {
     pub segments: Segments,
     pub last: Position,
+    pub base: Option<Arc<TrimBase>>,
 }
 
 impl View {
+    /// Of the first event that was not trimmed, also when there is none yet.
     pub(crate) fn first_position(&self) -> Position {
-        self.segments.first().map_or(Position::new(1), |segment| segment.first_position)
+        let trimmed = || self.base.as_ref().map_or(1, |base| base.end().first_position);
+        let first = self.segments.first().map(|segment| segment.first_position);
+        first.unwrap_or_else(|| Position::new(trimmed()))
     }
 
     /// Whether the position is one this view can serve.
@@ -168,7 +195,10 @@ impl View {
         Some((segment, segment.ordinal_of(position)?))
     }
 
-    /// The event at a position; `None` where there is none yet, or none any more.
+    /// The event at a position; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// `Trimmed`, `Damaged`, `Io`.
     pub(crate) fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
         self.with_event(position, |event| event.to_owned())
     }
@@ -178,6 +208,7 @@ impl View {
         position: Position,
         take: impl FnOnce(EventRef<'_>) -> R,
     ) -> Result<Option<R>> {
+        self.refuse_trimmed(position)?;
         if !self.has(position) {
             return Ok(None);
         }
@@ -238,7 +269,7 @@ impl View {
 
     /// Where a stream stands in this view; `None` without events.
     pub(crate) fn head(&self, stream: &str) -> Option<(Version, Position)> {
-        self.segments.iter().rev().find_map(|segment| {
+        let retained = self.segments.iter().rev().find_map(|segment| {
             segment.ask(|index| {
                 let run = index.stream(stream)?;
                 let last = (0..run.len()).rev().find_map(|at| {
@@ -247,7 +278,12 @@ impl View {
                 })?;
                 Some((run.first_version().plus(last.0.into()), last.1))
             })
-        })
+        });
+        let trimmed = || {
+            let found = self.base.as_ref()?.known().stream(stream)?;
+            Some((Version::new(found.version), Position::new(found.last_position)))
+        };
+        retained.or_else(trimmed)
     }
 
     /// The first position whose event was recorded at `time` or later; the one after the last when

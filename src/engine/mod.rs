@@ -10,6 +10,7 @@ mod find;
 mod fold;
 mod follow;
 mod gap;
+mod gone;
 mod heads;
 mod inside;
 mod keeper;
@@ -24,6 +25,7 @@ mod shared;
 mod sidecars;
 mod staged;
 mod tell;
+mod trim;
 mod watch;
 
 pub use batch::{Appended, StreamAppended};

@@ -1,5 +1,6 @@
 //! Layer 1.9: bytes to values and back, pure; nothing here opens a file or knows the time.
 
+mod base;
 mod body;
 mod bytes;
 mod checksum;
@@ -13,6 +14,9 @@ mod record;
 mod scan;
 mod segment;
 
+pub(crate) use base::{
+    BASE_HEADER_BYTES, Base, BaseCheckpoint, BaseEnd, BaseId, BaseParts, BaseStream,
+};
 pub(crate) use body::{decode_event, encode_event};
 pub(crate) use bytes::{Put, Take};
 #[cfg(any(test, feature = "sim"))]

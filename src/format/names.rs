@@ -18,6 +18,8 @@ pub(crate) enum FileName {
     Snapshots,
     /// Every stream's head at the end of a sealed segment; disposable.
     Heads,
+    /// What is still known of trimmed segments: a part of the log.
+    Base(u64),
     /// A segment of the log.
     Segment(u64),
     /// The disposable index of a segment.
@@ -42,9 +44,10 @@ pub(crate) enum Purpose {
     Recovery,
     Heads,
     Part,
+    Base,
 }
 
-const PURPOSES: [(&str, Purpose); 8] = [
+const PURPOSES: [(&str, Purpose); 9] = [
     ("new-1.tmp", Purpose::Segment),
     ("new-2.tmp", Purpose::Head),
     ("new-3.tmp", Purpose::Sidecar),
@@ -53,6 +56,7 @@ const PURPOSES: [(&str, Purpose); 8] = [
     ("new-6.tmp", Purpose::Recovery),
     ("new-7.tmp", Purpose::Heads),
     ("new-8.tmp", Purpose::Part),
+    ("new-9.tmp", Purpose::Base),
 ];
 
 /// The name of the file.
@@ -64,6 +68,7 @@ pub(crate) fn name_of(file: FileName) -> String {
         FileName::Checkpoints => "checkpoints".into(),
         FileName::Snapshots => "snapshots".into(),
         FileName::Heads => "heads".into(),
+        FileName::Base(number) => format!("{number:020}.base"),
         FileName::Segment(number) => format!("{number:020}.seg"),
         FileName::Sidecar(number) => format!("{number:020}.idx"),
         FileName::Part(number, start) => format!("{number:020}-{start:010}.idx"),
@@ -89,6 +94,7 @@ impl FileName {
             "snapshots" => Self::Snapshots,
             "heads" => Self::Heads,
             _ => match name.rsplit_once('.')? {
+                (number, "base") => Self::Base(number.parse().ok()?),
                 (number, "seg") => Self::Segment(number.parse().ok()?),
                 (place, "idx") => match place.split_once('-') {
                     Some((number, start)) => Self::Part(number.parse().ok()?, start.parse().ok()?),
@@ -123,6 +129,7 @@ mod tests {
             FileName::Checkpoints,
             FileName::Snapshots,
             FileName::Heads,
+            FileName::Base(3),
             FileName::Segment(u64::MAX),
             FileName::Sidecar(7),
             FileName::Part(7, 4240),

@@ -1,6 +1,7 @@
 //! Layer 4.9: many segment files as one log: what exists, recovery, the tail, verification.
 
 mod ahead;
+mod base;
 mod ending;
 mod files;
 mod head;
@@ -15,7 +16,9 @@ mod tail;
 mod verify;
 
 pub(crate) use ahead::{Runway, Spares};
+pub(crate) use base::{TrimBase, Trimmable, clear_trimmed, has_trimmed};
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
+pub(crate) use head::{HeadFile, read_heads};
 pub(crate) use keyed::KeyedFile;
 pub(crate) use live::read_live;
 pub(crate) use recover::{Recovered, recover};

@@ -6,6 +6,7 @@
 
 use uuid::Uuid;
 
+use super::base::{TrimBase, clear_trimmed};
 use super::ending::TailEnd;
 use super::files::{create_temporary, failed, is_ours, put_in_place, replace_file};
 use super::head::HeadFile;
@@ -30,6 +31,8 @@ const COPY_BYTES: usize = 4 << 20;
 /// A log open for writing.
 pub(crate) struct Recovered {
     pub store: Uuid,
+    /// What is known of trimmed segments.
+    pub base: Option<Arc<TrimBase>>,
     /// In order; the last is the tail's.
     pub segments: Vec<SegmentInfo>,
     pub tail: Tail,
@@ -248,7 +251,10 @@ impl Recovering<'_> {
             capacity: self.settings.segment_bytes,
             align: self.settings.align_commit,
         })?;
-        Ok(Recovered { store: head.get().store, segments: found.segments, tail })
+        let now = head.get();
+        // Both generations of the head say by now where the log begins.
+        clear_trimmed(&**self.disk, &now)?;
+        Ok(Recovered { store: now.store, base: found.base, segments: found.segments, tail })
     }
 
     /// The new writer epoch is durable before the first frame that carries it.

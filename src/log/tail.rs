@@ -236,6 +236,10 @@ impl Tail {
         self.head.get()
     }
 
+    pub(crate) fn head_file(&self) -> Arc<HeadFile> {
+        self.head.clone()
+    }
+
     fn end(&self) -> LogEnd {
         LogEnd {
             offset: self.written.offset,

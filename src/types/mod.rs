@@ -14,6 +14,7 @@ mod recorded;
 mod report;
 mod settings;
 mod stream;
+mod trim;
 
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use event::{ContentType, IntoEvent, NewEvent};
@@ -25,6 +26,7 @@ pub use recorded::{EventRef, RecordedEvent, Tags};
 pub use report::{Damage, IndexOrigin, OpenReport, SetAside, SidecarRebuilt};
 pub use settings::{Durability, IdScope, Recovery, Settings};
 pub use stream::{StreamKey, StreamName};
+pub use trim::{Trim, Trimmed};
 
 #[cfg(all(feature = "bincode", feature = "model"))]
 pub(crate) use codec::{from_bincode, to_bincode};

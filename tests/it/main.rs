@@ -42,5 +42,6 @@ mod support;
 mod sweeps;
 mod syncs;
 mod tables;
+mod trim;
 mod typed;
 mod verifier;
