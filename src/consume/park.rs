@@ -59,10 +59,10 @@ impl Parked {
         let event = store.event_at(self.position);
         match event.and_then(|event| event.map(R::receive).transpose()) {
             Ok(item) => Ok(item.flatten()),
-            Err(error) if matches!(error.kind(), ErrorKind::Decode | ErrorKind::Damaged) => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
+            Err(error) => match error.kind() {
+                ErrorKind::Decode | ErrorKind::Damaged | ErrorKind::Trimmed => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 }

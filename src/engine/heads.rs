@@ -56,6 +56,8 @@ impl Heads {
     pub(super) fn trim(&mut self, base: &Arc<TrimBase>) {
         let first = base.end().first_segment;
         self.layers.retain(|layer| layer.number >= first);
+        // The base knows all that a file knows which ends before it, and knows more.
+        self.file = self.file.take().filter(|file| file.binding().segment + 1 >= first);
         self.base = Some(base.clone());
     }
 

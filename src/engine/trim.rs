@@ -46,11 +46,13 @@ impl Engine {
         // Closing waits for it: the lock is given back when nobody writes any more.
         let _one_at_a_time = self.trim_lock.lock();
         self.refuse_writing()?;
-        let plan = self.plan(trim)?;
         let head = match &*self.tail.lock() {
             Some(tail) => tail.head_file(),
             None => return Err(super::queue::closed()),
         };
+        // An earlier trim that failed is not to come about after this one was answered.
+        head.settle()?;
+        let plan = self.plan(trim)?;
         if plan.told.segments > 0 {
             let base = self.mark(&plan, &head)?;
             self.catalog.write().trim(Arc::new(base));

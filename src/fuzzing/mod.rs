@@ -13,7 +13,7 @@ mod segment;
 mod words;
 
 pub use directory::directory;
-pub use files::{head, heads, keyed, sidecar};
+pub use files::{base, head, heads, keyed, sidecar};
 pub use program::program;
 pub use segment::{scan, segment};
 pub use words::{event, names, query};
@@ -22,7 +22,7 @@ pub use words::{event, names, query};
 pub type Body = fn(&[u8]);
 
 /// Every body by the name of its target and corpus.
-pub const BODIES: [(&str, Body); 11] = [
+pub const BODIES: [(&str, Body); 12] = [
     ("scan", scan),
     ("segment", segment),
     ("event", event),
@@ -30,6 +30,7 @@ pub const BODIES: [(&str, Body); 11] = [
     ("keyed", keyed),
     ("sidecar", sidecar),
     ("heads", heads),
+    ("base", base),
     ("names", names),
     ("query", query),
     ("directory", directory),

@@ -13,15 +13,16 @@ use std::sync::Arc;
 
 use factlog::disk::SimDisk;
 use factlog::{
-    ContentType, ErrorKind, Expect, NewEvent, Position, Query, RecordedEvent, Result, Store, Uuid,
-    Version,
+    ContentType, ErrorKind, Expect, NewEvent, Position, Query, RecordedEvent, Result, Store, Trim,
+    Uuid, Version,
 };
 use serde_json::{Value, json};
 
 use crate::rig::{data, event, options, read_only};
 
 const STORE: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0001);
-const NAMES: [&str; 7] = ["plain", "segments", "frames", "saved", "torn", "damaged", "recovered"];
+const NAMES: [&str; 8] =
+    ["plain", "segments", "trimmed", "frames", "saved", "torn", "damaged", "recovered"];
 
 fn crc(start: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(start);
@@ -77,6 +78,20 @@ fn made(name: &str) -> SimDisk {
                 store.append(stream, Expect::Any, [large.tag("large")]).unwrap();
             }
             assert!(store.stats().segments >= 3);
+        }
+        "trimmed" => {
+            rich(&store);
+            let carrying = store.batch().append("Big-1", Expect::Any, [event(5, 4_000)]);
+            carrying.checkpoint("carried", Position::new(4)).commit().unwrap();
+            for number in 6..18 {
+                let stream = format!("Big-{}", number % 2);
+                store.append(stream, Expect::Any, [event(number, 4_000)]).unwrap();
+            }
+            // Twice, so that the second base has what is in the first.
+            for position in [10, 15] {
+                let trim = Trim::before(Position::new(position)).past_checkpoints();
+                assert!(store.trim(trim).unwrap().segments > 0);
+            }
         }
         "frames" => {
             let large = |n: u8| {

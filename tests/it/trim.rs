@@ -499,6 +499,28 @@ fn indexes_from_sidecars_from_the_log_and_from_the_heads_file_answer_alike() {
     assert_eq!(answers(&rebuilt).unwrap(), known);
 }
 
+/// Found by the model: a file of heads from before the trimmed segments was asked before the base,
+/// and answered where streams had stood then.
+#[test]
+fn a_file_of_heads_that_ends_before_the_base_is_asked_no_more() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    fill(&store, 0..50);
+    store.close().unwrap();
+    assert!(disk.file_names().contains(&"heads".to_owned()));
+    let store = open(&disk).unwrap();
+    fill(&store, 50..100);
+    store.append("Soon-over", Expect::Any, [event(100, 5)]).unwrap();
+    store.append("Short", Expect::Any, [event(101, 5)]).unwrap();
+    fill(&store, 102..200);
+    let known = answers(&store).unwrap().streams;
+    store.trim(Trim::keep_events(30)).unwrap();
+    for (name, (version, last, _)) in known {
+        let head = store.head(&*name).unwrap().unwrap();
+        assert_eq!((head.version.get(), head.last_position.get()), (version, last), "{name}");
+    }
+}
+
 #[test]
 fn a_reader_beside_the_writer_notices_a_trim_also_when_it_was_far_behind() {
     let disk = SimDisk::new(1);

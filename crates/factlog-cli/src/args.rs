@@ -21,6 +21,7 @@ use crate::verbs::stats::{StatsArgs, TypesArgs};
 use crate::verbs::streams::StreamsArgs;
 use crate::verbs::subs::SubsArgs;
 use crate::verbs::tail::TailArgs;
+use crate::verbs::trim::TrimArgs;
 use crate::verbs::verify::VerifyArgs;
 
 /// The environment variable that names the store's directory when `--dir` does not.
@@ -133,6 +134,8 @@ pub enum Verb {
     Import(ImportArgs),
     /// Print every event in the order of positions, ready to be imported again
     Export(ExportArgs),
+    /// Remove old segments: by age, size, number or position; says first what would go
+    Trim(TrimArgs),
     /// Check every byte of a store; writes nothing
     Verify(VerifyArgs),
     /// Print what completes this command line in a shell

@@ -45,6 +45,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Info(args) => verbs::info::run(global, args),
         Verb::Import(args) => verbs::import::run(global, args),
         Verb::Export(args) => verbs::export::run(global, args),
+        Verb::Trim(args) => verbs::trim::run(global, args),
         Verb::Verify(args) => verbs::verify::run(global, args),
         Verb::Completions(args) => verbs::shell::completions(global, args, Cli::command()),
         Verb::Man(args) => verbs::shell::man(global, args, Cli::command()),

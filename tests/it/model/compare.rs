@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use factlog::{EventRef, Position, Read, RecordedEvent, Store, Timestamp, Uuid, Version};
+use factlog::{
+    ErrorKind, EventRef, Position, Read, RecordedEvent, Store, Timestamp, Uuid, Version,
+};
 
 use super::plain::{Ask, Plain, Row};
 use super::program::{CHECKPOINTS, Dice, SNAPSHOTS, STREAMS, ask};
@@ -48,6 +50,8 @@ struct Pair<'a> {
     read: Read,
     rows: Vec<&'a Row>,
     said: String,
+    /// It names something that was trimmed.
+    trimmed: bool,
 }
 
 impl<'a> Pair<'a> {
@@ -58,41 +62,44 @@ impl<'a> Pair<'a> {
 
     /// A random source.
     fn of(dice: &mut Dice, store: &Store, plain: &'a Plain) -> Self {
-        let every = || plain.rows.iter().collect::<Vec<_>>();
+        let every = || plain.retained().collect::<Vec<_>>();
+        let trimmed = false;
         match dice.below(4) {
-            0 => Self { read: store.read_all(), rows: every(), said: "all".into() },
+            0 => Self { read: store.read_all(), rows: every(), said: "all".into(), trimmed },
             1 => {
                 let stream = dice.pick(STREAMS);
-                let rows = plain.rows.iter().filter(|row| row.stream == stream).collect();
+                let rows = plain.retained().filter(|row| row.stream == stream).collect();
                 let read = store.read_stream(stream);
-                let mut pair = Self { read, rows, said: format!("stream {stream:.20}") };
-                pair.versions(dice, plain.version(stream));
+                let mut pair = Self { read, rows, said: format!("stream {stream:.20}"), trimmed };
+                pair.versions(dice, (plain.version(stream), plain.trimmed_version(stream)));
                 pair
             }
             2 => {
                 let category = dice.pick(&["A", "B", "É", "none", "A-1", ""]);
                 let of = |row: &&Row| row.category() == Some(category);
-                let rows = plain.rows.iter().filter(of).collect();
+                let rows = plain.retained().filter(of).collect();
                 let said = format!("category {category}");
-                Self { read: store.read_category(category), rows, said }
+                Self { read: store.read_category(category), rows, said, trimmed }
             }
             _ => {
                 let ask = ask(dice);
-                let rows = plain.rows.iter().filter(|row| ask.matches(&row.fact)).collect();
-                Self { read: store.read(ask.query()), rows, said: format!("{ask:?}") }
+                let rows = plain.retained().filter(|row| ask.matches(&row.fact)).collect();
+                Self { read: store.read(ask.query()), rows, said: format!("{ask:?}"), trimmed }
             }
         }
     }
 
-    fn versions(&mut self, dice: &mut Dice, last: u64) {
+    fn versions(&mut self, dice: &mut Dice, (last, gone): (u64, u64)) {
         if dice.chance(2) {
             let from = dice.around(last);
             self.read = self.read.clone().from(Version::new(from));
+            self.trimmed |= (1..=gone).contains(&from);
             self.keep(format!(" from {from}"), |row| row.version >= from);
         }
         if dice.chance(2) {
             let to = dice.around(last);
             self.read = self.read.clone().to(Version::new(to));
+            self.trimmed |= (1..gone).contains(&to);
             self.keep(format!(" to {to}"), |row| row.version <= to);
         }
     }
@@ -101,11 +108,13 @@ impl<'a> Pair<'a> {
         if dice.chance(3) {
             let after = dice.around(plain.last());
             self.read = self.read.clone().after(Position::new(after));
+            self.trimmed |= plain.is_behind(after);
             self.keep(format!(" after {after}"), |row| row.position > after);
         }
         if dice.chance(3) {
             let through = dice.around(plain.last());
             self.read = self.read.clone().through(Position::new(through));
+            self.trimmed |= plain.is_behind(through);
             self.keep(format!(" through {through}"), |row| row.position <= through);
         }
         if dice.chance(4) {
@@ -137,6 +146,13 @@ impl<'a> Pair<'a> {
     }
 
     fn check(self, visit: bool) {
+        if self.trimmed {
+            let first = self.read.clone().into_iter().next().unwrap();
+            let visited = self.read.for_each(|_| ControlFlow::Continue(()));
+            let kinds = [first.map(|_| ()), visited].map(|r| r.map_err(|error| error.kind()));
+            assert_eq!(kinds, [Err(ErrorKind::Trimmed); 2], "{}", self.said);
+            return;
+        }
         let mut found = Vec::new();
         if visit {
             let visited = self.read.for_each(|event| {
@@ -167,6 +183,9 @@ pub fn probe(dice: &mut Dice, store: &Store, plain: &Plain, reads: usize) {
 /// One event, by each of its names.
 fn point(store: &Store, plain: &Plain, position: u64) {
     let row = position.checked_sub(1).and_then(|at| plain.rows.get(at as usize));
+    if let Some(row) = row.filter(|row| row.position <= plain.trimmed) {
+        return gone(store, plain, row);
+    }
     let wanted = row.map(of_row);
     let at = store.event_at(Position::new(position)).unwrap();
     assert_eq!(at.as_ref().map(of_event), wanted, "event at {position}");
@@ -178,16 +197,38 @@ fn point(store: &Store, plain: &Plain, position: u64) {
     assert_eq!(by.as_ref().map(of_event), newest.map(of_row), "event by id at {position}");
 }
 
+/// A trimmed event, by each of its names.
+fn gone(store: &Store, plain: &Plain, row: &Row) {
+    let told = |outcome: factlog::Result<Option<RecordedEvent>>| {
+        let error = outcome.unwrap_err();
+        let first = error.position().map(Position::get);
+        assert_eq!((error.kind(), first), (ErrorKind::Trimmed, Some(plain.trimmed + 1)));
+    };
+    told(store.event_at(Position::new(row.position)));
+    told(store.stream_event(&row.stream, Version::new(row.version)));
+    match plain.retained().rev().find(|other| other.fact.id == row.fact.id) {
+        None => told(store.event(row.fact.id)),
+        Some(newer) => {
+            let found = store.event(row.fact.id).unwrap();
+            assert_eq!(found.as_ref().map(of_event), Some(of_row(newer)));
+        }
+    }
+}
+
 /// Everything that can be asked.
 pub fn everything(dice: &mut Dice, store: &Store, plain: &Plain) {
     assert_eq!(store.last_position().get(), plain.last());
-    let all =
-        Pair { read: store.read_all(), rows: plain.rows.iter().collect(), said: "all".into() };
+    let all = Pair {
+        read: store.read_all(),
+        rows: plain.retained().collect(),
+        said: "all".into(),
+        trimmed: false,
+    };
     all.check(false);
     for stream in STREAMS {
-        let rows = plain.rows.iter().filter(|row| row.stream == *stream).collect();
+        let rows = plain.retained().filter(|row| row.stream == *stream).collect();
         let said = format!("whole stream {stream:.20}");
-        Pair { read: store.read_stream(*stream), rows, said }.check(true);
+        Pair { read: store.read_stream(*stream), rows, said, trimmed: false }.check(true);
         heads(store, plain, stream);
     }
     for position in 0..=plain.last() + 1 {
@@ -204,8 +245,12 @@ fn heads(store: &Store, plain: &Plain, stream: &str) {
     let head = store.head(stream).unwrap();
     let wanted = newest.map(|row| (row.version, row.position));
     assert_eq!(head.map(|h| (h.version.get(), h.last_position.get())), wanted, "head {stream}");
-    let last = store.last_event(stream).unwrap();
-    assert_eq!(last.as_ref().map(of_event), newest.map(of_row), "last event of {stream}");
+    let last = store.last_event(stream).map_err(|error| error.kind());
+    let wanted = match newest {
+        Some(row) if row.position <= plain.trimmed => Err(ErrorKind::Trimmed),
+        newest => Ok(newest.map(of_row)),
+    };
+    assert_eq!(last.map(|last| last.as_ref().map(of_event)), wanted, "last event of {stream}");
     let beyond = Version::new(plain.version(stream) + 1);
     for version in [Version::NONE, beyond, Version::new(u64::MAX)] {
         assert_eq!(store.stream_event(stream, version).unwrap(), None, "{stream} at {version}");
@@ -237,7 +282,7 @@ fn lists(store: &Store, plain: &Plain) {
         assert_eq!(found, wanted, "categories {prefix:?}");
     }
     let stats = store.stats();
-    assert_eq!((stats.events, stats.streams), (plain.last(), streams.len() as u64));
+    assert_eq!((stats.events, stats.streams), (plain.last() - plain.trimmed, streams.len() as u64));
 }
 
 fn saved(store: &Store, plain: &Plain) {

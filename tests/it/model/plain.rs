@@ -109,6 +109,8 @@ pub struct Plain {
     pub ids_per_stream: bool,
     pub checkpoints: BTreeMap<String, u64>,
     pub snapshots: HashMap<(String, String), (u64, u16, Vec<u8>)>,
+    /// How many events from the beginning were trimmed.
+    pub trimmed: u64,
     /// The latest stamp given, to an event or to a frame without events.
     pub stamped: u64,
 }
@@ -116,6 +118,22 @@ pub struct Plain {
 impl Plain {
     pub fn last(&self) -> u64 {
         self.rows.len() as u64
+    }
+
+    /// The events that can be read.
+    pub fn retained(&self) -> impl DoubleEndedIterator<Item = &Row> {
+        self.rows.iter().skip(self.trimmed as usize)
+    }
+
+    /// The last version of a stream that was trimmed, 0 without any.
+    pub fn trimmed_version(&self, stream: &str) -> u64 {
+        let gone = self.rows.iter().take(self.trimmed as usize);
+        gone.filter(|row| row.stream == stream).count() as u64
+    }
+
+    /// Whether who has seen everything up to here would miss an event.
+    pub fn is_behind(&self, position: u64) -> bool {
+        position > 0 && position < self.trimmed
     }
 
     pub fn version(&self, stream: &str) -> u64 {
@@ -143,6 +161,7 @@ impl Plain {
             _ => None,
         });
         if let Some(answer) = self.replay(&events)? {
+            self.check_checkpoint(checkpoint)?;
             self.move_checkpoint(checkpoint, clock);
             return Ok(answer);
         }
@@ -153,9 +172,20 @@ impl Plain {
         }
         self.check_expectations(parts)?;
         self.check_conditions(parts)?;
+        self.check_checkpoint(checkpoint)?;
         let answer = self.apply(&events, clock);
         self.move_checkpoint(checkpoint, clock);
         Ok(answer)
+    }
+
+    /// One that moves must be at an event whose id is known.
+    fn check_checkpoint(&self, checkpoint: Option<(&'static str, u64)>) -> Result<(), Refusal> {
+        let Some((name, position)) = checkpoint else { return Ok(()) };
+        let moves = self.checkpoints.get(name).is_none_or(|saved| position > *saved);
+        match moves && self.is_behind(position) {
+            true => Err(refuse(ErrorKind::Trimmed, Some(self.trimmed + 1))),
+            false => Ok(()),
+        }
     }
 
     fn check_validity(&self, parts: &[Part], events: &[(&str, &Fact)]) -> Result<(), Refusal> {
@@ -234,7 +264,7 @@ impl Plain {
 
     fn check_conditions(&self, parts: &[Part]) -> Result<(), Refusal> {
         let first = |ask: &Ask, after: u64| {
-            let mut above = self.rows.iter().filter(|row| row.position > after);
+            let mut above = self.retained().filter(|row| row.position > after);
             above.find(|row| ask.matches(&row.fact)).map(|row| row.position)
         };
         let conflict = parts.iter().filter_map(|part| match part {
@@ -289,7 +319,13 @@ impl Plain {
     /// Saves a checkpoint on its own.
     pub fn save(&mut self, name: &str, position: u64, reset: bool) -> Result<(), ErrorKind> {
         let saved = self.checkpoints.get(name).copied().unwrap_or(0);
-        if position > self.last() || position < saved && !reset {
+        if position > self.last() {
+            return Err(ErrorKind::Invalid);
+        }
+        if self.is_behind(position) {
+            return Err(ErrorKind::Trimmed);
+        }
+        if position < saved && !reset {
             return Err(ErrorKind::Invalid);
         }
         self.checkpoints.insert(name.to_owned(), position);

@@ -14,6 +14,7 @@ pub mod stats;
 pub mod streams;
 pub mod subs;
 pub mod tail;
+pub mod trim;
 pub mod verify;
 
 use factlog::{ErrorKind, Store};
