@@ -266,10 +266,10 @@ pub use model::{
     StoredType, Typed, TypedEvents, Upcast, tag,
 };
 pub use types::{
-    Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, IdScope,
-    IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query, QueryItem, RecordedEvent,
-    Recovery, Result, SetAside, SidecarRebuilt, StreamKey, StreamName, Tags, Timestamp, Trim,
-    Trimmed, Version,
+    Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
+    HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query,
+    QueryItem, RecordedEvent, Recovery, Result, Retention, SetAside, SidecarRebuilt, StreamKey,
+    StreamName, StreamState, Tags, Timestamp, Trim, Trimmed, Version,
 };
 pub use uuid::Uuid;
 

@@ -19,7 +19,7 @@ from zlib import crc32
 
 BLOCK = 4096
 KINDS = OPENING, BATCH, SEAL, CLOSED, MARK = 1, 2, 3, 4, 5
-RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD = 1, 2, 3, 4
+RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, SETTINGS = 1, 2, 3, 4, 7
 LIMIT = 2**63 - 1
 LONGEST = 96 << 20
 
@@ -165,12 +165,10 @@ class Base:
         sane = sane and counts[0][0] * 32 == counts[0][1] and counts[1][0] * 36 == counts[1][1]
         if pad or any(data[248:252]) or not sane or at != len(data):
             return
-        if self.sections[4][0]:
-            raise Unsupported("%s: settings" % name)
-        for section in (0, 1, 2, 3):
+        for section in (0, 1, 2, 4, 3):
             if crc32(self.section(section, True)) != self.sections[section][2]:
                 bad = self.starts[section], "section %d does not check" % section
-                if section < 3:
+                if section != 3:
                     self.bad = bad
                     return
                 self.ids_bad = bad
@@ -194,6 +192,14 @@ class Base:
             yield raw[at + 34:at + 34 + length], (position, uuid, frame)
             at += 34 + length
 
+    def settings(self):
+        """The bodies of settings records."""
+        raw, at = self.section(4), 0
+        while at + 44 <= len(raw):
+            end = at + 44 + struct.unpack("<H", raw[at + 42:at + 44])[0]
+            yield raw[at + 8:end]
+            at = end
+
     def ids(self):
         raw = b"" if self.ids_bad else self.section(3)
         return struct.iter_unpack("<16sIQQ", raw)
@@ -209,12 +215,12 @@ class Store:
         self.digest = hashlib.sha256()
         self.streams, self.ids, self.newest, self.whole = {}, set(), 0, True
         self.base = None
-        self.pending, self.carried, self.checkpoints = [], {}, {}
+        self.pending, self.carried, self.checkpoints, self.settings = [], {}, {}, {}
 
     def result(self):
         return {"closed": self.closed, "events": self.events, "segments": self.segment_count,
                 "frames": self.frames, "torn": self.torn, "damage": self.damage,
-                "checkpoints": self.checkpoints, "digest": self.digest.hexdigest()}
+                "checkpoints": self.checkpoints, "settings": self.settings, "digest": self.digest.hexdigest()}
 
     def note(self, name, offset, what):
         if not any((d["file"], d["offset"]) == (name, offset) for d in self.damage):
@@ -324,6 +330,8 @@ class Store:
         streams = list(base.streams())
         self.streams = {stream: version for stream, version, _ in streams}
         self.carried = dict(base.checkpoints())
+        for body in base.settings():
+            self.set(name, base.starts[4], body)
         for uuid, stream, version, position in base.ids():
             known = stream < len(streams)
             if not known or not 1 <= version <= streams[stream][1] or not 1 <= position < base.position:
@@ -587,7 +595,19 @@ class Store:
                     length = record.body[0]
                     position, uuid = struct.unpack("<Q16s", record.body[1 + length:])
                     self.carried[record.body[1:1 + length]] = position, uuid, record.version
+                if record.kind == SETTINGS:
+                    self.set(frame.segment.name, record.offset, record.body)
         self.pending = []
+
+    def set(self, name, offset, body):
+        """The settings of a stream: the newest replace those before."""
+        try:
+            before, last, age, deleted, tombstoned, zero, length = struct.unpack("<QQQQBBH", body[:36])
+            if tombstoned > 1 or zero or len(body) != 36 + length:
+                raise ValueError
+            self.settings[body[36:].decode()] = [before, last, age, deleted, bool(tombstoned)]
+        except (ValueError, struct.error):
+            self.note(name, offset, "the settings of a stream are impossible")
 
     def event(self, name, record):
         body = record.body

@@ -14,7 +14,7 @@ use crate::format::encode_event;
 use crate::sync::Arc;
 use crate::types::{
     BATCH_BYTES_MAX, Durability, Error, Expect, IdScope, IntoEvent, NewEvent, Position, Query,
-    Result, StreamKey, StreamName,
+    Result, Retention, StreamChange, StreamKey, StreamName,
 };
 
 /// Up to this many streams of a batch are looked through one by one.
@@ -171,6 +171,44 @@ impl<'a> BatchBuilder<'a> {
             if builder.batch.checkpoint.replace((name, position)).is_some() {
                 return Err(Error::invalid("a batch carries at most one checkpoint"));
             }
+            Ok(())
+        })
+    }
+
+    /// Deletes a stream in the same commit, after the batch's events; see
+    /// [`Store::delete_stream`](crate::Store::delete_stream).
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store, StreamState, Version};
+    /// # let store = Store::in_memory()?;
+    /// store.batch()
+    ///     .append("Cart-1", Expect::Any, [NewEvent::binary("CheckedOut", "")])
+    ///     .delete("Cart-1", Expect::Any)
+    ///     .commit()?;
+    /// assert_eq!(store.stream_state("Cart-1")?, StreamState::SoftDeleted(Version::new(1)));
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    pub fn delete(self, stream: impl StreamKey, expect: Expect) -> Self {
+        self.change(stream, expect, StreamChange::Delete)
+    }
+
+    /// Deletes a stream for ever in the same commit, after the batch's events; see
+    /// [`Store::tombstone_stream`](crate::Store::tombstone_stream).
+    pub fn tombstone(self, stream: impl StreamKey, expect: Expect) -> Self {
+        self.change(stream, expect, StreamChange::Tombstone)
+    }
+
+    /// Says in the same commit how much of a stream is shown; see
+    /// [`Store::retain`](crate::Store::retain).
+    pub fn retain(self, stream: impl StreamKey, retention: Retention) -> Self {
+        self.and(|_| retention.check()).change(stream, Expect::Any, StreamChange::Retain(retention))
+    }
+
+    fn change(self, stream: impl StreamKey, expect: Expect, change: StreamChange) -> Self {
+        self.and(|builder| {
+            let name = stream.stream_name()?;
+            let at = builder.stream(&name, expect)?;
+            builder.batch.changes.push((at, change));
             Ok(())
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! Knows: plain values. Does not know: where they come from.
 
-use crate::types::{Position, StreamName, Timestamp, Version};
+use crate::types::{Position, StreamName, StreamState, Timestamp, Version};
 
 /// Where a stream stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct StreamHead {
     pub version: Version,
     /// The position of its last event.
     pub last_position: Position,
+    /// Whether it lives; with the same version.
+    pub state: StreamState,
 }
 
 /// A stream in a list.
@@ -24,6 +26,8 @@ pub struct StreamInfo {
     pub version: Version,
     /// The position of its last event.
     pub last_position: Position,
+    /// Whether it lives; with the same version.
+    pub state: StreamState,
 }
 
 /// A category in a list.

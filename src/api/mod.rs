@@ -3,9 +3,12 @@
 mod append;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
+mod heads;
+mod hiding;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
+mod lifecycle;
 mod options;
 mod read;
 mod saved;
@@ -16,6 +19,7 @@ mod stream;
 mod subscribe;
 mod trim;
 mod verify;
+mod walk;
 
 #[cfg(feature = "model")]
 pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, caught, inside};

@@ -5,14 +5,14 @@
 
 use std::ops::ControlFlow;
 
+use super::hiding::Hiding;
 use super::source::Source;
-use crate::engine::{
-    Candidates, Engine, EventReader, Segment, View, Wanted, candidates, segment_at,
-};
+use super::walk::Walk;
+use crate::engine::{Engine, EventReader, View, Wanted};
 use crate::sync::Arc;
 use crate::types::{
-    Error, ErrorKind, EventRef, Position, Query, RecordedEvent, Result, Timestamp, Version,
-    category,
+    Error, ErrorKind, EventRef, Hidden, Lifecycle, Position, Query, RecordedEvent, Result,
+    StreamState, Timestamp, Version, category,
 };
 
 /// What to read; iterate over it, or visit it with [`Read::for_each`].
@@ -40,6 +40,7 @@ pub struct Read {
     only: Option<Query>,
     limit: u64,
     backward: bool,
+    hidden: Option<Hidden>,
 }
 
 impl Read {
@@ -55,6 +56,7 @@ impl Read {
             only: None,
             limit: u64::MAX,
             backward: false,
+            hidden: None,
         }
     }
 
@@ -204,6 +206,25 @@ impl Read {
         self
     }
 
+    /// What to do with events that their streams' settings hide: deleted, truncated, too old. Reads
+    /// of one stream leave them out, all others serve them, unless they are told otherwise here.
+    ///
+    /// ```
+    /// # use factlog::{Expect, Hidden, HiddenReason, NewEvent, Store};
+    /// # let store = Store::in_memory()?;
+    /// # store.append("Cart-1", Expect::Any, [NewEvent::binary("Filled", "")])?;
+    /// store.delete_stream("Cart-1", Expect::Any)?;
+    /// assert_eq!(store.read_all().count()?, 1);
+    /// assert_eq!(store.read_all().hidden(Hidden::Exclude).count()?, 0);
+    /// let marked = store.read_stream("Cart-1").hidden(Hidden::Mark).to_vec()?;
+    /// assert_eq!(marked[0].hidden(), Some(HiddenReason::Deleted));
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    pub fn hidden(mut self, hidden: Hidden) -> Self {
+        self.hidden = Some(hidden);
+        self
+    }
+
     /// Visits every event where it lies, without copying it, until `visit` breaks.
     ///
     /// ```
@@ -222,15 +243,13 @@ impl Read {
     /// ```
     ///
     /// # Errors
-    /// `Invalid`, `Trimmed`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.
+    /// `Invalid`, `Trimmed`, `Damaged` (ends the visit; iterate to step over it), `Closed`, `Io`.
     pub fn for_each(self, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<()>) -> Result<()> {
         let mut events = Events::over(self)?;
         while events.left > 0 {
             let Some((segment, ordinal)) = events.walk.next() else { break };
             let event = events.reader.read(segment, ordinal)?;
-            if !events.wants.takes(&event) {
-                continue;
-            }
+            let Some(event) = events.wants.take(event) else { continue };
             events.left -= 1;
             if visit(event).is_break() {
                 break;
@@ -276,10 +295,22 @@ impl IntoIterator for Read {
 struct Wants {
     wanted: Wanted,
     only: Option<Query>,
+    /// What hides events, and whether they are marked and not left out.
+    hiding: Option<(Hiding, bool)>,
 }
 
 impl Wants {
-    fn takes(&self, event: &EventRef<'_>) -> bool {
+    /// The event as it is to be served, if it is.
+    fn take<'a>(&mut self, event: EventRef<'a>) -> Option<EventRef<'a>> {
+        if !self.matches(&event) {
+            return None;
+        }
+        let Some((hiding, mark)) = &mut self.hiding else { return Some(event) };
+        let hidden = hiding.reason(event.stream(), (event.version(), event.recorded_at()));
+        (hidden.is_none() || *mark).then_some(EventRef { hidden, ..event })
+    }
+
+    fn matches(&self, event: &EventRef<'_>) -> bool {
         let matches = match &self.wanted {
             Wanted::All => true,
             Wanted::Stream { name, .. } => event.stream() == name,
@@ -309,11 +340,14 @@ impl Events {
     }
 
     pub(super) fn over_view(read: Read, view: View) -> Result<Self> {
+        let mut read = read;
+        let asked = read.versions.0;
+        let hiding = read.hide()?;
         let wanted = wanted(read.source?, read.versions)?;
         if let Some(query) = &read.only {
             query.check()?;
         }
-        refuse_trimmed(&view, &wanted, (read.after, read.through))?;
+        refuse_trimmed(&view, (&wanted, asked), (read.after, read.through))?;
         let mut low = read.after.next().max(view.first_position());
         let mut high = read.through.min(view.last);
         if let Some(since) = read.since {
@@ -329,7 +363,7 @@ impl Events {
         Ok(Self {
             walk: Walk::new(view, wanted.clone(), (low, high), read.backward),
             reader: if in_order { EventReader::in_order() } else { EventReader::default() },
-            wants: Wants { wanted, only: read.only },
+            wants: Wants { wanted, only: read.only, hiding },
             left: read.limit,
             refused: None,
             _engine: read.engine,
@@ -340,7 +374,7 @@ impl Events {
         Self {
             walk: Walk::nowhere(),
             reader: EventReader::default(),
-            wants: Wants { wanted: Wanted::All, only: None },
+            wants: Wants { wanted: Wanted::All, only: None, hiding: None },
             left: 1,
             refused: Some(error),
             _engine: engine,
@@ -358,11 +392,12 @@ impl Iterator for Events {
         while self.left > 0 {
             let (segment, ordinal) = self.walk.next()?;
             match self.reader.read(segment, ordinal) {
-                Ok(event) if self.wants.takes(&event) => {
-                    self.left -= 1;
-                    return Some(Ok(event.to_owned()));
+                Ok(event) => {
+                    if let Some(event) = self.wants.take(event) {
+                        self.left -= 1;
+                        return Some(Ok(event.to_owned()));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     if error.kind() != ErrorKind::Damaged {
                         // The event may well be there: going on would skip it.
@@ -380,7 +415,7 @@ impl Iterator for Events {
 /// that was trimmed is told so, or it would miss events and not know.
 fn refuse_trimmed(
     view: &View,
-    wanted: &Wanted,
+    (wanted, asked): (&Wanted, Version),
     (after, through): (Position, Position),
 ) -> Result<()> {
     view.refuse_behind(after)?;
@@ -389,7 +424,10 @@ fn refuse_trimmed(
     }
     match wanted {
         Wanted::Stream { name, from, to } => {
-            view.refuse_trimmed_version(name, *from)?;
+            if asked > Version::NONE {
+                // Of what the stream hides nothing is missed.
+                view.refuse_trimmed_version(name, *from)?;
+            }
             // It ends before the first that is there.
             match *to {
                 Version::NONE => Ok(()),
@@ -397,6 +435,37 @@ fn refuse_trimmed(
             }
         }
         _ => Ok(()),
+    }
+}
+
+impl Read {
+    pub(super) fn set_hidden(&mut self, hidden: Option<Hidden>) {
+        self.hidden = hidden;
+    }
+
+    /// Narrows a read of one stream to what its settings show; answers what is left to be asked of
+    /// every event.
+    fn hide(&mut self) -> Result<Option<(Hiding, bool)>> {
+        let hiding = || Hiding::new(self.engine.clone());
+        let (name, hidden) = match (&self.source, self.hidden) {
+            (_, Some(Hidden::Mark)) => return Ok(Some((hiding(), true))),
+            (_, Some(Hidden::Include)) => return Ok(None),
+            (Ok(Source::Stream(name)), _) => (name.clone(), hiding()),
+            (_, Some(Hidden::Exclude)) => return Ok(Some((hiding(), false))),
+            (_, None) => return Ok(None),
+        };
+        let (lifecycle, last) = hidden.look_up(name.as_str());
+        if lifecycle == Lifecycle::default() {
+            return Ok(None);
+        }
+        if let StreamState::Tombstoned(_) = lifecycle.state(last) {
+            let what = format!("stream {:?} was deleted for ever", name.as_str());
+            return Err(Error::new(ErrorKind::Deleted, what).in_stream(name.as_str()));
+        }
+        // Bounds bind all versions of one stream: nothing need be asked of its events.
+        self.versions.0 = self.versions.0.max(lifecycle.first_shown(last));
+        self.since = self.since.max(lifecycle.oldest(hidden.now()));
+        Ok(None)
     }
 }
 
@@ -418,72 +487,4 @@ fn wanted(source: Source, versions: (Version, Version)) -> Result<Wanted> {
             Wanted::Query(query)
         }
     })
-}
-
-/// Goes through the candidates of every segment of a view, in order.
-#[derive(Debug)]
-struct Walk {
-    view: View,
-    wanted: Wanted,
-    bounds: (Position, Position),
-    backward: bool,
-    /// The segments still to come.
-    segments: std::ops::Range<usize>,
-    current: Option<(Arc<Segment>, Candidates, std::ops::Range<usize>)>,
-}
-
-impl Walk {
-    fn new(view: View, wanted: Wanted, bounds: (Position, Position), backward: bool) -> Self {
-        let (low, high) = bounds;
-        let segments = match (segment_at(&view.segments, low), segment_at(&view.segments, high)) {
-            (_, None) => 0..0,
-            _ if low > high => 0..0,
-            (first, Some(last)) => first.unwrap_or(0)..last + 1,
-        };
-        Self { view, wanted, bounds, backward, segments, current: None }
-    }
-
-    fn nowhere() -> Self {
-        let bounds = (Position::new(1), Position::START);
-        Self::new(View::default(), Wanted::All, bounds, false)
-    }
-
-    fn next(&mut self) -> Option<(&Segment, u32)> {
-        let ordinal = loop {
-            if let Some((segment, found, left)) = &mut self.current {
-                let at = if self.backward { left.next_back() } else { left.next() };
-                if let Some(ordinal) = at.and_then(|at| found.get(at)) {
-                    if let (false, Candidates::List(list)) = (self.backward, &*found) {
-                        foresee(segment, list.get(left.clone()).unwrap_or_default());
-                    }
-                    break ordinal;
-                }
-            }
-            let next = match self.backward {
-                true => self.segments.next_back(),
-                false => self.segments.next(),
-            };
-            let segment = self.view.segments.get(next?)?.clone();
-            let (low, high) = self.bounds;
-            let from = segment.ordinal_of(low).unwrap_or(0);
-            let events = segment.events();
-            let to = segment.ordinal_of(high).map_or(0, |last| last.saturating_add(1)).min(events);
-            let found = candidates(&segment, &self.wanted, from..to);
-            let all = 0..found.len();
-            self.current = Some((segment, found, all));
-        };
-        let (segment, ..) = self.current.as_ref()?;
-        Some((segment, ordinal))
-    }
-}
-
-/// Events of a list lie apart: those that are read soon are fetched while others are checked.
-fn foresee(segment: &Segment, left: &[u32]) {
-    const AHEAD: usize = 4;
-    if let Some(ordinal) = left.get(2 * AHEAD) {
-        segment.foresee_place(*ordinal);
-    }
-    if let Some(ordinal) = left.get(AHEAD) {
-        segment.foresee(*ordinal);
-    }
 }

@@ -115,7 +115,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` when the stream has no such version, `Trimmed` when it has it no more; `DiskFull`, `InDoubt`, `Poisoned`.
+    /// `Invalid` when the stream has no such version, `Trimmed` when it has it no more; `DiskFull`,
+    /// `InDoubt`, `Poisoned`.
     pub fn save_snapshot(
         &self,
         stream: impl StreamKey,

@@ -5,7 +5,8 @@
 use uuid::Uuid;
 
 use super::append::BatchBuilder;
-use super::info::{CategoryInfo, Stats, StreamHead, StreamInfo};
+use super::hiding::Hiding;
+use super::info::Stats;
 use super::read::Read;
 use super::source::Source;
 use super::subscribe::SubscribeOptions;
@@ -15,7 +16,7 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex};
 use crate::types::{
     Error, ErrorKind, Expect, IntoEvent, OpenReport, Position, Query, RecordedEvent, Result,
-    StreamKey, StreamName, Version,
+    StreamKey, Version,
 };
 
 /// An open store. Cheap to clone and to share between threads; the last handle that is dropped
@@ -271,7 +272,19 @@ impl Store {
         version: Version,
     ) -> Result<Option<RecordedEvent>> {
         let name = stream.stream_name()?;
-        self.sure(self.engine().view()?.stream_event(name.as_str(), version)?)
+        let found = self.engine().view()?.stream_event(name.as_str(), version)?;
+        self.shown(name.as_str(), self.sure(found)?)
+    }
+
+    /// The event, if its stream's settings do not hide it.
+    pub(super) fn shown(
+        &self,
+        stream: &str,
+        event: Option<RecordedEvent>,
+    ) -> Result<Option<RecordedEvent>> {
+        let Some(event) = event else { return Ok(None) };
+        let mut hiding = Hiding::new(self.engine().clone());
+        Ok(hiding.reason(stream, (event.version(), event.recorded_at())).is_none().then_some(event))
     }
 
     /// In a store in which damage was found, at its opening or since, what is not found may be what
@@ -282,99 +295,6 @@ impl Store {
             self.engine().refuse_found_later()?;
         }
         Ok(found)
-    }
-
-    /// Where a stream stands; `None` when it has no events.
-    ///
-    /// ```
-    /// # use factlog::{Expect, NewEvent, Store, Version};
-    /// # let store = Store::in_memory()?;
-    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
-    /// let version = store.head("Clock-1")?.map_or(Version::NONE, |head| head.version);
-    /// store.append("Clock-1", Expect::Version(version), [NewEvent::binary("Ticked", "")])?;
-    /// # Ok::<(), factlog::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `Invalid` name, `Closed`; `Damaged` in a store opened read-only around damage, when a lost
-    /// event may have been a later one of this stream. [`Read`] tells the events that are there.
-    pub fn head(&self, stream: impl StreamKey) -> Result<Option<StreamHead>> {
-        let name = stream.stream_name()?;
-        self.engine().refuse_closed()?;
-        let found = self.engine().catalog.read().known_head(name.as_str());
-        let last = found.map_or(Position::START, |(_, last)| last);
-        self.engine().refuse_doubt_after(last)?;
-        Ok(found.map(|(version, last_position)| StreamHead { version, last_position }))
-    }
-
-    /// The last event of a stream.
-    ///
-    /// ```
-    /// # use factlog::{Expect, NewEvent, Store};
-    /// # let store = Store::in_memory()?;
-    /// store.append("Clock-1", Expect::Any, [NewEvent::binary("Ticked", "")])?;
-    /// assert!(store.last_event("Clock-1")?.is_some_and(|event| event.event_type() == "Ticked"));
-    /// # Ok::<(), factlog::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `Invalid` name, `Trimmed`, `Damaged`, `Closed`, `Io`.
-    pub fn last_event(&self, stream: impl StreamKey) -> Result<Option<RecordedEvent>> {
-        match self.head(stream)? {
-            Some(head) => self.event_at(head.last_position),
-            None => Ok(None),
-        }
-    }
-
-    /// The streams whose names begin with `prefix`, sorted by name. In a store opened read-only
-    /// around damage they are told as far as their events can be read.
-    ///
-    /// ```
-    /// # use factlog::{Expect, NewEvent, Store};
-    /// # let store = Store::in_memory()?;
-    /// store.append("Order-1", Expect::Any, [NewEvent::binary("Placed", "")])?;
-    /// let orders = store.streams("Order-")?;
-    /// assert_eq!(orders[0].name.as_str(), "Order-1");
-    /// # Ok::<(), factlog::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `Closed`.
-    pub fn streams(&self, prefix: &str) -> Result<Vec<StreamInfo>> {
-        self.engine().refuse_closed()?;
-        let mut all = Vec::new();
-        let catalog = self.engine().catalog.read();
-        for (name, head) in catalog.heads.all(prefix) {
-            // The index may be ahead of what can be read.
-            let (version, last_position) = match head.last_position <= catalog.last {
-                true => (head.version, head.last_position),
-                false => catalog.view().head(name).unwrap_or_default(),
-            };
-            if let Ok(name) = StreamName::new(name)
-                && version > Version::NONE
-            {
-                all.push(StreamInfo { name, version, last_position });
-            }
-        }
-        Ok(all)
-    }
-
-    /// The categories that begin with `prefix`, sorted, with how many streams each has.
-    ///
-    /// ```
-    /// # use factlog::{Expect, NewEvent, Store};
-    /// # let store = Store::in_memory()?;
-    /// store.append("Order-1", Expect::Any, [NewEvent::binary("Placed", "")])?;
-    /// assert_eq!(store.categories("")?[0].name, "Order");
-    /// # Ok::<(), factlog::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `Closed`.
-    pub fn categories(&self, prefix: &str) -> Result<Vec<CategoryInfo>> {
-        self.engine().refuse_closed()?;
-        let found = self.engine().catalog.read().heads.categories(prefix);
-        Ok(found.into_iter().map(|(name, streams)| CategoryInfo { name, streams }).collect())
     }
 
     /// The watermark: everything up to here can be read.

@@ -15,7 +15,7 @@ use super::source::Source;
 use crate::clock::monotonic;
 use crate::engine::{Engine, Mark, Woken};
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Position, RecordedEvent, Result};
+use crate::types::{Error, ErrorKind, Hidden, Position, RecordedEvent, Result};
 
 /// A subscription that was so many positions behind is told again when it has caught up.
 const BEHIND: u64 = 1_000;
@@ -53,11 +53,20 @@ pub struct SubscribeOptions {
     engine: Arc<Engine>,
     source: Source,
     mark: Mark,
+    hidden: Option<Hidden>,
 }
 
 impl SubscribeOptions {
     pub(super) fn new(engine: Arc<Engine>, source: Source) -> Self {
-        Self { engine, source, mark: Mark::Synced }
+        Self { engine, source, mark: Mark::Synced, hidden: None }
+    }
+
+    /// What to do with events that their streams' settings hide, as in
+    /// [`Read::hidden`](crate::Read::hidden): a subscription to one stream leaves them out, all
+    /// others deliver them, unless they are told otherwise here.
+    pub fn hidden(mut self, hidden: Hidden) -> Self {
+        self.hidden = Some(hidden);
+        self
     }
 
     /// Delivers events that are written but not synced yet, which a crash may take back. Makes a
@@ -105,13 +114,12 @@ impl SubscribeOptions {
             }
             Start::Checkpoint(name) => self.engine.resume_from(&name)?,
         };
-        let filtered = !matches!(self.source, Source::All);
         Ok(Subscription {
             source: self.source,
             mark: self.mark,
+            hidden: self.hidden,
             cursor,
             reading: None,
-            filtered,
             tell: true,
             name: self.engine.watch.name(),
             engine: self.engine,
@@ -136,10 +144,10 @@ pub struct Subscription {
     engine: Arc<Engine>,
     source: Source,
     mark: Mark,
+    hidden: Option<Hidden>,
     /// Everything up to here was delivered or looked at.
     cursor: Position,
     reading: Option<(Events, Position)>,
-    filtered: bool,
     /// `CaughtUp` is owed when the watermark is reached.
     tell: bool,
     /// Under which it waits when it is polled.
@@ -232,7 +240,7 @@ impl Subscription {
                 let looked_further = self.cursor < *until;
                 self.cursor = *until;
                 self.reading = None;
-                if looked_further && self.filtered {
+                if looked_further {
                     return Ok(Some(Delivery::Progress(self.cursor)));
                 }
             }
@@ -240,7 +248,8 @@ impl Subscription {
             if view.last > self.cursor {
                 self.tell |= view.last.get() - self.cursor.get() > BEHIND;
                 let last = view.last;
-                let read = Read::new(self.engine.clone(), Ok(self.source.clone()));
+                let mut read = Read::new(self.engine.clone(), Ok(self.source.clone()));
+                read.set_hidden(self.hidden);
                 let events = Events::over_view(read.after(self.cursor), view)?;
                 self.reading = Some((events, last));
                 continue;

@@ -27,8 +27,9 @@ impl Store {
     /// let trimmed = store.trim(Trim::keep_events(50))?;
     /// assert!(trimmed.events > 0 && store.first_position() == trimmed.first_position);
     ///
-    /// let first = store.event_at(Position::new(1)).unwrap_err();
-    /// assert_eq!((first.kind(), first.position()), (ErrorKind::Trimmed, Some(store.first_position())));
+    /// let gone = store.event_at(Position::new(1)).unwrap_err();
+    /// assert_eq!(gone.kind(), ErrorKind::Trimmed);
+    /// assert_eq!(gone.position(), Some(store.first_position()));
     /// assert_eq!(store.head("Meter-7")?.map(|head| head.version.get()), Some(100));
     /// # Ok::<(), factlog::Error>(())
     /// ```

@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::inside::caught;
 use crate::sync::{Arc, Mutex};
-use crate::types::{Durability, EventRef, Expect, Position, Query, Result, StreamName, Version};
+use crate::types::{
+    Durability, EventRef, Expect, Position, Query, Result, StreamChange, StreamName, Version,
+};
 
 /// A stream that a batch appends to, or only checks.
 #[derive(Debug, Clone)]
@@ -42,9 +44,28 @@ pub(crate) struct Batch {
     /// No event that matches may exist.
     pub none_exist: Vec<Query>,
     pub checkpoint: Option<(String, Position)>,
+    /// Changes to the settings of streams, each an index into `streams`, in the order they were
+    /// asked for; they count after the batch's events.
+    pub changes: Vec<(usize, StreamChange)>,
     pub durability: Option<Durability>,
     /// Everything else but `durability` is made by this when its turn comes.
     pub late: Option<Late>,
+}
+
+impl Batch {
+    /// The most bytes that its records take in the log.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        let named = |(at, _): &(usize, StreamChange)| {
+            self.streams.get(*at).map_or(0, |stream| stream.name.as_str().len() as u64)
+        };
+        let changes: u64 = self.changes.iter().map(|change| 96 + named(change)).sum();
+        self.records.len() as u64 + changes + 1024
+    }
+
+    /// Whether it changes the settings of a stream.
+    pub(crate) fn changes_stream(&self, stream: usize) -> bool {
+        self.changes.iter().any(|(at, _)| *at == stream)
+    }
 }
 
 /// Makes a batch when its turn comes, from what is committed and from what the group being written

@@ -1,13 +1,13 @@
-//! Layer 6.3: what is readable: segments, heads, checkpoints and the watermark, together.
+//! Layer 6.3: what is readable: segments, heads, what is carried and the watermark, together.
 //!
 //! Knows: committed state in memory. Does not know: how it got there. Readers take a [`View`]; the
 //! writer changes the catalog for a few microseconds after each group.
 
 use uuid::Uuid;
 
-use super::heads::{Checkpoints, Heads, checkpoints_of, take_checkpoint, take_in};
+use super::heads::{Carried, Heads, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
-use crate::index::{CheckpointEntry, Head, SegmentLookup, StreamState};
+use crate::index::{CheckpointEntry, Head, SegmentLookup, SettingsEntry};
 use crate::log::TrimBase;
 use crate::sync::{Arc, Ordering};
 use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
@@ -17,7 +17,7 @@ use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version
 pub(crate) struct Catalog {
     pub segments: Segments,
     pub heads: Heads,
-    pub checkpoints: Checkpoints,
+    pub carried: Carried,
     /// The last event that may be seen.
     pub last: Position,
     /// What is known of trimmed segments.
@@ -27,8 +27,8 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// Without segments: it knows what is known of those that were trimmed.
     pub(super) fn behind(base: Option<Arc<TrimBase>>) -> Self {
-        let (heads, checkpoints) = (Heads::of_base(base.clone()), checkpoints_of(base.as_ref()));
-        Self { heads, checkpoints, base, ..Self::default() }
+        let (heads, carried) = (Heads::of_base(base.clone()), Carried::of_base(base.as_ref()));
+        Self { heads, carried, base, ..Self::default() }
     }
 
     /// Takes committed events of the newest segment in, each with its offset.
@@ -61,13 +61,20 @@ impl Catalog {
             let mut index = index.write();
             index.push_checkpoint(&entry.name, entry.position, entry.id, entry.frame);
         }
-        take_checkpoint(&mut self.checkpoints, entry);
+        self.carried.take_checkpoint(entry);
     }
 
-    /// Adds a segment at the end, with everything its index knows of streams and checkpoints;
+    pub(crate) fn push_settings(&mut self, entry: SettingsEntry) {
+        if let Some(SegmentIndex::Memory(index)) = self.segments.last().map(|s| &s.index) {
+            index.write().push_settings(entry.clone());
+        }
+        self.carried.take_settings(entry);
+    }
+
+    /// Adds a segment at the end, with everything its index knows of streams and what is carried;
     /// answers how many streams it lists.
     pub(crate) fn add(&mut self, segment: Arc<Segment>) -> u64 {
-        let listed = take_in(&segment, &mut self.heads, &mut self.checkpoints);
+        let listed = take_in(&segment, &mut self.heads, &mut self.carried);
         self.add_known(segment);
         listed
     }
@@ -145,7 +152,7 @@ impl Catalog {
 
 fn set_head(heads: &mut Heads, event: &EventRef<'_>) -> Result<(), &'static str> {
     let (version, last_position) = (event.version(), event.position());
-    let head = Head { version, last_position, state: StreamState::Live };
+    let head = Head { version, last_position };
     match heads.set(event.stream(), head) {
         true => Ok(()),
         false => Err("the stream's numbers are too large"),

@@ -10,14 +10,15 @@ use super::batch::{Appended, Batch};
 use super::decide::{Decision, decide};
 use super::desk::{Change, Desk, Verdict};
 use super::keeper::Job;
+use super::lifecycle::SettingsWrite;
 use super::queue::{Queued, Slot, Turn};
 use super::shared::Engine;
 use super::sidecars::begun;
 use super::staged::{Accepted, CheckpointWrite};
 use super::tell;
 use super::watch::wake_each;
-use crate::format::{CheckpointRecord, segment_seed};
-use crate::index::CheckpointEntry;
+use crate::format::{CheckpointRecord, SettingsRecord, segment_seed};
+use crate::index::{CheckpointEntry, SettingsEntry};
 use crate::log::{BatchBytes, CommitFailure, LogEnd, Tail};
 use crate::sync::{Arc, Ordering};
 use crate::types::{Durability, Error, ErrorKind, Position, Result};
@@ -169,8 +170,7 @@ impl<'a> Round<'a> {
             }
         };
         let late = queued.batch.late.is_some();
-        let bytes = batch.records.len() as u64 + 1024;
-        if !self.tail.fits(bytes) {
+        if !self.tail.fits(batch.record_bytes()) {
             if self.tail.has_staged() {
                 return Err(Stop::NoRoom(Box::new(queued)));
             }
@@ -186,7 +186,7 @@ impl<'a> Round<'a> {
             Decision::Replay(answer, Some(checkpoint)) => {
                 self.desk.staged.set_checkpoint(&checkpoint);
                 let bare = Batch { durability: batch.durability, ..Batch::default() };
-                self.stage(queued, &bare, (&[], answer), Some(checkpoint));
+                self.stage(queued, &bare, (&[], answer), (Some(checkpoint), Vec::new()));
             }
             Decision::Accept(accepted) => self.accept((queued, depends), &batch, accepted),
         }
@@ -220,14 +220,14 @@ impl<'a> Round<'a> {
         batch: &Arc<Batch>,
         accepted: Accepted,
     ) {
-        let checkpoint = accepted.checkpoint.clone();
-        if batch.events.is_empty() && checkpoint.is_none() {
+        let (checkpoint, settings) = (accepted.checkpoint.clone(), accepted.settings.clone());
+        if batch.events.is_empty() && checkpoint.is_none() && settings.is_empty() {
             // Only checks: nothing to write, but what they were judged by must become durable
             // first.
             return self.settle(queued, Ok(accepted.answer), depends);
         }
         self.desk.staged.accept(batch, &accepted);
-        self.stage(queued, batch, (&accepted.versions, accepted.answer), checkpoint);
+        self.stage(queued, batch, (&accepted.versions, accepted.answer), (checkpoint, settings));
     }
 
     fn stage(
@@ -235,7 +235,7 @@ impl<'a> Round<'a> {
         queued: Queued,
         batch: &Batch,
         (versions, answer): (&[u64], Appended),
-        checkpoint: Option<CheckpointWrite>,
+        (checkpoint, settings): (Option<CheckpointWrite>, Vec<SettingsWrite>),
     ) {
         let mut control = Vec::new();
         let frame = self.tail.next_frame();
@@ -248,6 +248,11 @@ impl<'a> Round<'a> {
             record.push(&mut control);
             CheckpointEntry { position: write.position, id: write.id, frame, name: write.name }
         });
+        let settings = settings.into_iter().map(|SettingsWrite { stream, lifecycle }| {
+            SettingsRecord { stream: stream.as_str(), lifecycle }.push(&mut control);
+            SettingsEntry { stream: stream.as_str().to_owned(), lifecycle, frame }
+        });
+        let settings = settings.collect();
         let recorded_at = self.tail.stamp(self.engine.clock.now());
         let bytes = BatchBytes {
             records: &batch.records,
@@ -258,7 +263,7 @@ impl<'a> Round<'a> {
         };
         self.tail.stage_batch(&bytes, &mut self.desk.placed);
         self.take_wish(batch);
-        self.desk.changes.push(Change { queued, answer, checkpoint });
+        self.desk.changes.push(Change { queued, answer, checkpoint, settings });
     }
 
     fn take_wish(&mut self, batch: &Batch) {
@@ -320,6 +325,9 @@ impl<'a> Round<'a> {
         for change in &mut self.desk.changes {
             if let Some(entry) = change.checkpoint.take() {
                 catalog.push_checkpoint(entry);
+            }
+            for entry in change.settings.drain(..) {
+                catalog.push_settings(entry);
             }
         }
         Ok(())

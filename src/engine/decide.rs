@@ -21,10 +21,12 @@ use hashbrown::HashSet;
 use uuid::Uuid;
 
 use super::batch::{Appended, Batch, BatchStream, StreamAppended};
-use super::knowledge::{Knowledge, StoredEvent, StreamState};
+use super::knowledge::{Knowledge, StoredEvent};
+use super::lifecycle::{SettingsWrite, changed};
 pub(crate) use super::staged::{Accepted, CheckpointWrite, Staged};
 use crate::types::{
-    Conflict, Error, ErrorKind, Expect, Position, Query, Result, StreamName, Version,
+    Conflict, Error, ErrorKind, Expect, Lifecycle, Position, Query, Result, StreamChange,
+    StreamName, StreamState, Version,
 };
 
 /// Up to this many events are compared pair by pair instead of through a set.
@@ -68,8 +70,10 @@ pub(crate) fn check_shape(batch: &Batch, ids_per_stream: bool) -> Result<()> {
     {
         return Err(Error::invalid("batch has no events, checks, conditions or checkpoint"));
     }
-    let idle = |stream: &&BatchStream| stream.events == 0 && stream.expect == Expect::Any;
-    if let Some(stream) = batch.streams.iter().find(idle) {
+    let idle = |(at, stream): &(usize, &BatchStream)| {
+        stream.events == 0 && stream.expect == Expect::Any && !batch.changes_stream(*at)
+    };
+    if let Some((_, stream)) = batch.streams.iter().enumerate().find(idle) {
         let name = &stream.name;
         let what = format!("stream {name:?} gets no events and its check expects any state");
         return Err(Error::invalid(what).in_stream(name.as_str()));
@@ -125,8 +129,10 @@ fn judge(view: &mut Overlay<'_>, batch: &Batch) -> Result<Decision> {
     check_not_back(batch, saved)?;
     survey.check_expectations()?;
     check_conditions(view, batch)?;
+    let settings = changed_settings(view, batch, &survey.placed)?;
     let checkpoint = moved_checkpoint(view, batch, saved)?;
-    Ok(Decision::Accept(number(view.staged.last_position(), batch, survey.placed, checkpoint)))
+    let last = view.staged.last_position();
+    Ok(Decision::Accept(number(last, batch, survey.placed, (checkpoint, settings))))
 }
 
 /// What is committed, with what is staged on top.
@@ -142,10 +148,15 @@ impl Overlay<'_> {
         staged
     }
 
-    fn stream(&mut self, name: &StreamName) -> StreamState {
-        match self.note(self.staged.stream(name)) {
-            Some(last) => StreamState::Live(last),
-            None => self.known.stream(name.as_str()),
+    fn stream(&mut self, name: &StreamName) -> (Version, Lifecycle) {
+        let last = self.note(self.staged.stream(name));
+        let lifecycle = self.note(self.staged.lifecycle(name));
+        match (last, lifecycle) {
+            (Some(last), Some(lifecycle)) => (last, lifecycle),
+            (last, lifecycle) => {
+                let known = self.known.stream(name.as_str());
+                (last.unwrap_or(known.0), lifecycle.unwrap_or(known.1))
+            }
         }
     }
 
@@ -216,19 +227,24 @@ impl Survey {
     fn of(view: &mut Overlay<'_>, batch: &Batch) -> Self {
         let placed = Vec::with_capacity(batch.streams.len());
         let mut survey = Self { placed, ..Self::default() };
-        for stream in &batch.streams {
-            survey.add(stream, view.stream(&stream.name));
+        for (at, stream) in batch.streams.iter().enumerate() {
+            let mut changes = batch.changes.iter().filter(|(changed, _)| *changed == at);
+            let changed = batch.changes_stream(at);
+            let buried = changed && changes.all(|(_, change)| *change == StreamChange::Tombstone);
+            let (last, lifecycle) = view.stream(&stream.name);
+            let written = stream.events > 0 || changed && !buried;
+            survey.add(stream, (last, lifecycle.state(last)), (written, buried));
         }
         survey
     }
 
-    fn add(&mut self, stream: &BatchStream, state: StreamState) {
-        let last = match state {
-            StreamState::Never => Version::NONE,
-            StreamState::Live(last)
-            | StreamState::SoftDeleted(last)
-            | StreamState::Tombstoned(last) => last,
-        };
+    /// `written`: by events or to its settings; `buried`: it is to be tombstoned, and nothing else.
+    fn add(
+        &mut self,
+        stream: &BatchStream,
+        (last, state): (Version, StreamState),
+        (written, buried): (bool, bool),
+    ) {
         let part = StreamAppended { stream: stream.name.clone(), first: last.next(), last };
         self.placed.push(part);
         let violated = || Conflict {
@@ -236,9 +252,10 @@ impl Survey {
             expected: stream.expect,
             actual: last,
         };
-        let written = stream.events > 0;
         let holds = match (stream.expect, state) {
             (Expect::NoStream, StreamState::Tombstoned(_)) if !written => true,
+            // It is so already.
+            (Expect::Any, StreamState::Tombstoned(_)) if buried && !written => true,
             (_, StreamState::Tombstoned(_)) => {
                 self.tombstoned.push(violated());
                 self.tombstone_written |= written;
@@ -385,6 +402,32 @@ fn moved_checkpoint(
     Ok(Some(CheckpointWrite { name: name.clone(), position: *position, id }))
 }
 
+/// The settings that the batch changes, as they are afterwards.
+fn changed_settings(
+    view: &mut Overlay<'_>,
+    batch: &Batch,
+    placed: &[StreamAppended],
+) -> Result<Vec<SettingsWrite>> {
+    let mut writes: Vec<SettingsWrite> = Vec::new();
+    for (at, change) in &batch.changes {
+        let (Some(stream), Some(part)) = (batch.streams.get(*at), placed.get(*at)) else {
+            continue;
+        };
+        let last = part.last.plus(stream.events);
+        let name = &stream.name;
+        let asked_before = writes.iter_mut().find(|write| write.stream == *name);
+        if let Some(write) = asked_before {
+            write.lifecycle = changed(name, (write.lifecycle, last), *change)?;
+            continue;
+        }
+        let (_, now) = view.stream(name);
+        let lifecycle = changed(name, (now, last), *change)?;
+        writes.push(SettingsWrite { stream: name.clone(), lifecycle });
+    }
+    writes.retain(|write| view.stream(&write.stream).1 != write.lifecycle);
+    Ok(writes)
+}
+
 fn check_conditions(view: &mut Overlay<'_>, batch: &Batch) -> Result<()> {
     let mut violated = Violated::default();
     for (number, (query, after)) in (1_usize..).zip(&batch.conditions) {
@@ -431,7 +474,7 @@ fn number(
     before: Position,
     batch: &Batch,
     mut placed: Vec<StreamAppended>,
-    checkpoint: Option<CheckpointWrite>,
+    (checkpoint, settings): (Option<CheckpointWrite>, Vec<SettingsWrite>),
 ) -> Accepted {
     let mut versions = Vec::with_capacity(batch.events.len());
     for event in &batch.events {
@@ -446,7 +489,7 @@ fn number(
         Ok(count) => (before.next(), before.plus(count)),
     };
     let answer = Appended { already: false, first, last, streams: placed };
-    Accepted { first_position: before.next(), versions, answer, checkpoint }
+    Accepted { first_position: before.next(), versions, answer, checkpoint, settings }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use super::batch::Appended;
 use super::queue::{Queued, Slot};
 use super::staged::Staged;
-use crate::index::CheckpointEntry;
+use crate::index::{CheckpointEntry, SettingsEntry};
 use crate::sync::{Arc, Mutex};
 use crate::types::Result;
 
@@ -21,6 +21,7 @@ pub(super) struct Change {
     pub queued: Queued,
     pub answer: Appended,
     pub checkpoint: Option<CheckpointEntry>,
+    pub settings: Vec<SettingsEntry>,
 }
 
 /// A batch of the group that changes nothing, with its answer.

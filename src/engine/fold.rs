@@ -5,9 +5,9 @@
 
 use crate::format::{
     Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordHead, RecordKind,
-    Source, Step, Walker, decode_event,
+    SettingsRecord, Source, Step, Walker, decode_event,
 };
-use crate::index::TailIndex;
+use crate::index::{SettingsEntry, TailIndex};
 use crate::log::SegmentInfo;
 use crate::segment::later_header;
 use crate::types::{Damage, Error, ErrorKind, Position, Result};
@@ -104,8 +104,18 @@ fn fold_record(
             index.push_checkpoint(found.name, position, found.id, record.head.version);
             Ok(())
         }
+        RecordKind::Settings => {
+            index.push_settings(settings_of(record).ok_or("settings are malformed")?);
+            Ok(())
+        }
         _ => Ok(()),
     }
+}
+
+/// What a settings record says.
+pub(super) fn settings_of(record: &Record<'_>) -> Option<SettingsEntry> {
+    let SettingsRecord { stream, lifecycle } = SettingsRecord::decode(record.body)?;
+    Some(SettingsEntry { stream: stream.to_owned(), lifecycle, frame: record.head.version })
 }
 
 /// Where in a frame, after the record at `at` whose head does not check, records begin that fill

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::catalog::Catalog;
-use super::fold::{FoldLimit, fold_segment};
+use super::fold::{FoldLimit, fold_segment, settings_of};
 use super::gap::{add_gap, next_position};
 use super::segment::{Segment, SegmentIndex};
 use super::shared::{Engine, Parts};
@@ -350,6 +350,10 @@ fn apply(catalog: &mut Catalog, change: Change<'_>) -> Result<()> {
                             id: found.id,
                             frame: record.head.version,
                         });
+                    }
+                    RecordKind::Settings => {
+                        let found = settings_of(&record).ok_or_else(|| broken("bad settings"))?;
+                        catalog.push_settings(found);
                     }
                     _ => {}
                 }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::segment::{Segment, SegmentIndex};
 use crate::disk::{Access, Disk, Mapped};
-use crate::format::{BaseStream, FileName, Purpose, name_of};
+use crate::format::{BaseStream, FileName, Purpose, SettingsRecord, name_of};
 use crate::index::{
-    Binding, CheckpointEntry, Head, HeadTable, HeadsFile, StreamPart, StreamRun, StreamState,
+    Binding, CheckpointEntry, Head, HeadTable, HeadsFile, SettingsEntry, StreamPart, StreamRun,
     encode_heads,
 };
 use crate::log::{TrimBase, replace_file};
 use crate::sync::Arc;
-use crate::types::{Error, Position, Result, Version, category};
+use crate::types::{Error, Lifecycle, Position, Result, StreamState, Version, category};
 
 /// The file is written again after so many segments, however few streams they touch: so many
 /// sidecars are read at an opening at most.
@@ -25,7 +25,12 @@ const SEGMENTS_MAX: u64 = 8;
 /// parts of the tail. With more of them their streams are taken into memory.
 const LAYERS_MAX: usize = 32;
 
-pub(super) type Checkpoints = HashMap<String, CheckpointEntry>;
+/// What the log carries beside events, the newest by name: checkpoints, and settings of streams.
+#[derive(Debug, Default)]
+pub(crate) struct Carried {
+    pub checkpoints: HashMap<String, CheckpointEntry>,
+    pub settings: HashMap<String, SettingsEntry>,
+}
 
 /// Every stream's head. What is in files is asked where it lies: opening builds nothing of it.
 #[derive(Debug, Default)]
@@ -72,7 +77,7 @@ impl Heads {
             index.stream(stream).and_then(|run| head_of_run(index.first_position(), &run))
         });
         let found = found.or_else(|| self.file.as_ref()?.get(stream));
-        found.or_else(|| head_of_trimmed(&self.base.as_ref()?.known().stream(stream)?))
+        found.or_else(|| Some(head_of_trimmed(&self.base.as_ref()?.known().stream(stream)?)))
     }
 
     /// Sets the head of a stream that got an event; false, and nothing is changed, when it cannot
@@ -144,7 +149,7 @@ impl Heads {
         }
         if let Some(base) = &self.base {
             let known = base.known().streams();
-            known.for_each(|s| head_of_trimmed(&s).into_iter().for_each(|head| take(s.name, head)));
+            known.for_each(|stream| take(stream.name, head_of_trimmed(&stream)));
         }
         all.sort_by_key(|(name, _)| *name);
         all.dedup_by_key(|(name, _)| *name);
@@ -152,11 +157,15 @@ impl Heads {
     }
 
     /// Every category that begins with `prefix`, sorted, with how many live streams it has, if any.
-    pub(crate) fn categories(&self, prefix: &str) -> Vec<(String, u64)> {
+    pub(crate) fn categories(&self, prefix: &str, carried: &Carried) -> Vec<(String, u64)> {
         let mut counts = BTreeMap::<&str, u64>::new();
         for (name, head) in self.all(prefix) {
+            let live = || {
+                let state = carried.lifecycle(name).state(head.version);
+                matches!(state, StreamState::Live(_))
+            };
             if let Some(category) = category(name).filter(|category| category.starts_with(prefix))
-                && head.state == StreamState::Live
+                && live()
             {
                 *counts.entry(category).or_default() += 1;
             }
@@ -170,27 +179,9 @@ impl Heads {
 }
 
 /// The head of a stream none of whose events are retained.
-fn head_of_trimmed(stream: &BaseStream<'_>) -> Option<Head> {
+fn head_of_trimmed(stream: &BaseStream<'_>) -> Head {
     let (version, last_position) = (stream.version, stream.last_position);
-    let (version, last_position) = (Version::new(version), Position::new(last_position));
-    let state = match stream.state {
-        0 => StreamState::Live,
-        1 => StreamState::SoftDeleted,
-        2 => StreamState::Tombstoned,
-        _ => return None,
-    };
-    Some(Head { version, last_position, state })
-}
-
-/// The checkpoints that trimmed segments carried.
-pub(super) fn checkpoints_of(base: Option<&Arc<TrimBase>>) -> Checkpoints {
-    let mut checkpoints = Checkpoints::new();
-    for found in base.iter().flat_map(|base| base.known().checkpoints()) {
-        let (position, id, frame) = (Position::new(found.position), found.id, found.frame);
-        let name = found.name.to_owned();
-        take_checkpoint(&mut checkpoints, CheckpointEntry { name, position, id, frame });
-    }
-    checkpoints
+    Head { version: Version::new(version), last_position: Position::new(last_position) }
 }
 
 fn head_of_run(first: Position, run: &StreamRun<'_>) -> Option<Head> {
@@ -206,27 +197,67 @@ fn head_of(first: Position, part: &StreamPart<'_>) -> Head {
 fn head_at(first: Position, (version, count, last_ordinal): (Version, u32, u32)) -> Head {
     let next = version.get().saturating_add(count.into());
     let version = Version::new(next.saturating_sub(1));
-    Head { version, last_position: first.plus(last_ordinal.into()), state: StreamState::Live }
+    Head { version, last_position: first.plus(last_ordinal.into()) }
 }
 
-/// Takes in everything a segment's index knows of streams and checkpoints; answers how many
+/// Takes in everything a segment's index knows of streams and what is carried; answers how many
 /// streams it lists.
-pub(super) fn take_in(
-    segment: &Arc<Segment>,
-    heads: &mut Heads,
-    checkpoints: &mut Checkpoints,
-) -> u64 {
+pub(super) fn take_in(segment: &Arc<Segment>, heads: &mut Heads, carried: &mut Carried) -> u64 {
     segment.ask(|index| {
-        index.for_each_checkpoint(&mut |entry| take_checkpoint(checkpoints, entry.clone()));
+        index.for_each_checkpoint(&mut |entry| carried.take_checkpoint(entry.clone()));
+        index.for_each_settings(&mut |entry| carried.take_settings(entry.clone()));
     });
     heads.take_in(segment)
 }
 
-/// The one from the later frame counts.
-pub(super) fn take_checkpoint(checkpoints: &mut Checkpoints, entry: CheckpointEntry) {
-    let known = checkpoints.get(&entry.name);
-    if known.is_none_or(|known| known.frame <= entry.frame) {
-        checkpoints.insert(entry.name.clone(), entry);
+/// Of two under one name the one from the later frame counts.
+impl Carried {
+    pub(super) fn of_file(file: &HeadsFile<Mapped>) -> Self {
+        let mut carried = Self::default();
+        carried.take_file(file);
+        carried
+    }
+
+    pub(super) fn take_file(&mut self, file: &HeadsFile<Mapped>) {
+        file.checkpoints().iter().for_each(|entry| self.take_checkpoint(entry.clone()));
+        if !planted!(SettingsForgotten) {
+            file.settings().iter().for_each(|entry| self.take_settings(entry.clone()));
+        }
+    }
+
+    /// What trimmed segments carried.
+    pub(super) fn of_base(base: Option<&Arc<TrimBase>>) -> Self {
+        let mut carried = Self::default();
+        let Some(base) = base else { return carried };
+        for found in base.known().checkpoints() {
+            let (position, id, frame) = (Position::new(found.position), found.id, found.frame);
+            let name = found.name.to_owned();
+            carried.take_checkpoint(CheckpointEntry { name, position, id, frame });
+        }
+        for (frame, SettingsRecord { stream, lifecycle }) in base.known().settings() {
+            let stream = stream.to_owned();
+            carried.take_settings(SettingsEntry { stream, lifecycle, frame });
+        }
+        carried
+    }
+
+    pub(super) fn take_checkpoint(&mut self, entry: CheckpointEntry) {
+        let known = self.checkpoints.get(&entry.name);
+        if known.is_none_or(|known| known.frame <= entry.frame) {
+            self.checkpoints.insert(entry.name.clone(), entry);
+        }
+    }
+
+    pub(super) fn take_settings(&mut self, entry: SettingsEntry) {
+        let known = self.settings.get(&entry.stream);
+        if known.is_none_or(|known| known.frame <= entry.frame) {
+            self.settings.insert(entry.stream.clone(), entry);
+        }
+    }
+
+    /// The settings of a stream; of most there are none.
+    pub(crate) fn lifecycle(&self, stream: &str) -> Lifecycle {
+        self.settings.get(stream).map(|entry| entry.lifecycle).unwrap_or_default()
     }
 }
 
@@ -259,7 +290,8 @@ impl HeadsMark {
     }
 
     /// Makes the file for the end that `binding` names, out of the file there is and the indexes of
-    /// the segments after it, or out of the trim base where that says more. `None` when that cannot be done; the sidecars then do without it.
+    /// the segments after it, or out of the trim base where that says more. `None` when that cannot
+    /// be done; the sidecars then do without it.
     pub(super) fn renew(
         &mut self,
         disk: &dyn Disk,
@@ -271,10 +303,9 @@ impl HeadsMark {
         let upto = upto.filter(|upto| upto.segment >= trimmed);
         let old = upto.and_then(|upto| read_heads(disk, |found| *found == upto).ok());
         let from = old.as_ref().map_or(trimmed, |file| file.binding().segment);
-        let (mut heads, mut checkpoints) = (Heads::of_base(base.cloned()), checkpoints_of(base));
+        let (mut heads, mut carried) = (Heads::of_base(base.cloned()), Carried::of_base(base));
         if let Some(file) = old {
-            let carried = file.checkpoints().iter().cloned();
-            carried.for_each(|entry| take_checkpoint(&mut checkpoints, entry));
+            carried = Carried::of_file(&file);
             heads = Heads::of_file(Arc::new(file));
         }
         let mut next = from + 1;
@@ -285,11 +316,11 @@ impl HeadsMark {
             // Heads out of a log with holes would be written down as if they were whole.
             let whole = segment.number == next && segment.ask(|index| index.damaged().is_empty());
             whole.then_some(())?;
-            take_in(segment, &mut heads, &mut checkpoints);
+            take_in(segment, &mut heads, &mut carried);
             next += 1;
         }
         (next == binding.segment + 1).then_some(())?;
-        write_heads(disk, binding, &heads, &checkpoints).ok()?;
+        write_heads(disk, binding, &heads, &carried).ok()?;
         *self = Self::at(*binding, &heads);
         Some(())
     }
@@ -324,9 +355,10 @@ pub(super) fn write_heads(
     disk: &dyn Disk,
     binding: &Binding,
     heads: &Heads,
-    checkpoints: &Checkpoints,
+    carried: &Carried,
 ) -> Result<()> {
-    let bytes = encode_heads(binding, &heads.all(""), checkpoints.values());
+    let Carried { checkpoints, settings } = carried;
+    let bytes = encode_heads(binding, &heads.all(""), checkpoints.values(), settings.values());
     let bytes = bytes.ok_or_else(|| Error::invalid("there are too many streams for a file"))?;
     replace_file(disk, Purpose::Heads, &name_of(FileName::Heads), &[&bytes])
 }

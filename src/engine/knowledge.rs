@@ -4,21 +4,7 @@
 
 use uuid::Uuid;
 
-use crate::types::{Position, Query, Result, Version};
-
-/// The state of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum StreamState {
-    /// It never had an event.
-    #[default]
-    Never,
-    /// It has events.
-    Live(Version),
-    /// It was deleted, its numbering goes on from here.
-    SoftDeleted(Version),
-    /// It can never be written again.
-    Tombstoned(Version),
-}
+use crate::types::{Lifecycle, Position, Query, Result, Version};
 
 /// A stored event that has the id asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +16,8 @@ pub(crate) struct StoredEvent {
 
 /// Everything that is committed.
 pub(crate) trait Knowledge {
-    fn stream(&self, name: &str) -> StreamState;
+    /// The last version of a stream, 0 without events, and its settings.
+    fn stream(&self, name: &str) -> (Version, Lifecycle);
 
     /// The stored event with this id: in the whole store, or in the one stream when ids are unique
     /// per stream.

@@ -6,22 +6,16 @@ use uuid::Uuid;
 
 use super::catalog::View;
 use super::find::{Wanted, candidates};
-use super::knowledge::{Knowledge, StoredEvent, StreamState};
+use super::knowledge::{Knowledge, StoredEvent};
 use super::segment::EventReader;
 use super::shared::Engine;
-use crate::index;
-use crate::types::{Error, IdScope, Position, Query, Result};
+use crate::types::{Error, IdScope, Lifecycle, Position, Query, Result, Version};
 
 impl Knowledge for Engine {
-    fn stream(&self, name: &str) -> StreamState {
-        match self.catalog.read().heads.get(name) {
-            None => StreamState::Never,
-            Some(head) => match head.state {
-                index::StreamState::Live => StreamState::Live(head.version),
-                index::StreamState::SoftDeleted => StreamState::SoftDeleted(head.version),
-                index::StreamState::Tombstoned => StreamState::Tombstoned(head.version),
-            },
-        }
+    fn stream(&self, name: &str) -> (Version, Lifecycle) {
+        let catalog = self.catalog.read();
+        let version = catalog.heads.get(name).map(|head| head.version).unwrap_or_default();
+        (version, catalog.carried.lifecycle(name))
     }
 
     fn event_with_id(&self, id: &Uuid, stream: &str) -> Result<Option<StoredEvent>> {

@@ -16,6 +16,7 @@ mod inside;
 mod keeper;
 mod knowledge;
 mod known;
+mod lifecycle;
 mod open;
 mod parts;
 mod queue;

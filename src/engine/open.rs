@@ -10,7 +10,7 @@ use super::commit::begin_segment;
 use super::desk::Desks;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
-use super::heads::{Heads, HeadsMark, read_heads, take_checkpoint, write_heads};
+use super::heads::{Heads, HeadsMark, read_heads, write_heads};
 use super::parts::{claims, remove_parts};
 use super::queue::Queue;
 use super::shared::{Engine, Parts};
@@ -202,8 +202,8 @@ fn load(
                     let why = doubt.clone().unwrap_or_else(|| "sidecars outweigh it".to_owned());
                     let file = name_of(FileName::Heads);
                     report.sidecars_rebuilt.push(SidecarRebuilt { file, why });
-                    let (heads, checkpoints) = (&catalog.heads, &catalog.checkpoints);
-                    if write_heads(&**disk, &binding, heads, checkpoints).is_ok() {
+                    let (heads, carried) = (&catalog.heads, &catalog.carried);
+                    if write_heads(&**disk, &binding, heads, carried).is_ok() {
                         mark = HeadsMark::at(binding, heads);
                     }
                 }
@@ -236,8 +236,7 @@ fn load_heads(
     let mut catalog = Catalog::behind(base.clone());
     match read {
         Ok(file) => {
-            let carried = file.checkpoints().iter().cloned();
-            carried.for_each(|entry| take_checkpoint(&mut catalog.checkpoints, entry));
+            catalog.carried.take_file(&file);
             let binding = *file.binding();
             catalog.heads = Heads::of_file(Arc::new(file));
             let mark = HeadsMark::at(binding, &catalog.heads);

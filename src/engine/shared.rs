@@ -226,7 +226,7 @@ impl Engine {
     pub(crate) fn checkpoint(&self, name: &str) -> Result<Option<Checkpoint>> {
         let saved = self.with_checkpoints(|keyed| keyed.get(name.as_bytes()))?;
         let saved = saved.and_then(|bytes| Checkpoint::decode(&bytes));
-        let carried = self.catalog.read().checkpoints.get(name).map(Checkpoint::of_log);
+        let carried = self.catalog.read().carried.checkpoints.get(name).map(Checkpoint::of_log);
         Ok(Checkpoint::later(saved, carried))
     }
 
@@ -235,7 +235,7 @@ impl Engine {
         let mut names: Vec<String> = self.with_checkpoints(|keyed| {
             Ok(keyed.keys().map(|key| String::from_utf8_lossy(key).into_owned()).collect())
         })?;
-        names.extend(self.catalog.read().checkpoints.keys().cloned());
+        names.extend(self.catalog.read().carried.checkpoints.keys().cloned());
         names.sort();
         names.dedup();
         let mut all = Vec::new();
@@ -260,7 +260,8 @@ impl Engine {
             .at(to));
         }
         let id = self.id_at(to)?;
-        let carried_now = || self.catalog.read().checkpoints.get(name).map(Checkpoint::of_log);
+        let carried_now =
+            || self.catalog.read().carried.checkpoints.get(name).map(Checkpoint::of_log);
         let durable_now = || self.durable_frame.load(Ordering::Acquire);
         if reset && carried_now().is_some_and(|carried| carried.frame > durable_now()) {
             // The reset has to be the later of the two, also after a crash.
@@ -325,6 +326,9 @@ impl Engine {
         // A snapshot is a convenience: one that cannot be read is as good as none.
         let Ok(Ok(Some(bytes))) = found else { return Ok(None) };
         let Some(snapshot) = Snapshot::decode(&bytes) else { return Ok(None) };
+        if !self.catalog.read().carried.lifecycle(stream).is_reached_by(snapshot.version) {
+            return Ok(None);
+        }
         let view = self.view()?;
         let same = match view.position_of(stream, snapshot.version) {
             Some(position) => view.with_event(position, |event| event.id())? == Some(snapshot.id),

@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::batch::{Appended, Batch};
 use super::knowledge::{Knowledge, StoredEvent};
+use super::lifecycle::SettingsWrite;
 use crate::format::{Record, decode_event};
 use crate::sync::Arc;
-use crate::types::{EventRef, Position, Query, QueryItem, StreamName, Version};
+use crate::types::{EventRef, Lifecycle, Position, Query, QueryItem, StreamName, Version};
 
 /// A checkpoint to be written with a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(crate) struct Accepted {
     pub answer: Appended,
     /// The checkpoint to write; none when the batch carries none or it is saved at that position.
     pub checkpoint: Option<CheckpointWrite>,
+    /// Settings of streams to write; none that are as they were.
+    pub settings: Vec<SettingsWrite>,
 }
 
 /// Everything accepted but not yet committed.
@@ -49,6 +52,7 @@ pub(crate) struct Staged {
     /// By id and, where ids are unique per stream, the stream's number (else 0).
     ids: HashMap<(Uuid, usize), usize>,
     checkpoints: HashMap<String, Position>,
+    lifecycles: HashMap<StreamName, Lifecycle>,
     /// Made when a condition asks for the first time; a `Cell` because asking changes no answer.
     terms: Cell<Terms>,
 }
@@ -96,6 +100,7 @@ impl Staged {
         self.streams.clear();
         self.ids.clear();
         self.checkpoints.clear();
+        self.lifecycles.clear();
         self.terms.take();
     }
 
@@ -103,6 +108,9 @@ impl Staged {
     pub(crate) fn accept(&mut self, batch: &Arc<Batch>, accepted: &Accepted) {
         if let Some(write) = &accepted.checkpoint {
             self.set_checkpoint(write);
+        }
+        for write in &accepted.settings {
+            self.lifecycles.insert(write.stream.clone(), write.lifecycle);
         }
         if accepted.versions.is_empty() {
             return;
@@ -138,6 +146,11 @@ impl Staged {
     /// The last version of a stream that staged events go to.
     pub(crate) fn stream(&self, name: &StreamName) -> Option<Version> {
         self.streams.get(name).map(|stream| stream.last)
+    }
+
+    /// The settings of a stream that a staged batch changes.
+    pub(crate) fn lifecycle(&self, name: &StreamName) -> Option<Lifecycle> {
+        self.lifecycles.get(name).copied()
     }
 
     pub(crate) fn checkpoint(&self, name: &str) -> Option<Position> {

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::heads::{Checkpoints, checkpoints_of, take_checkpoint};
+use super::heads::Carried;
 use super::segment::{EventReader, Segment};
 use super::shared::Engine;
 use crate::disk::Access;
-use crate::format::{BaseCheckpoint, BaseEnd, BaseId, BaseParts, BaseStream, FileName, name_of};
+use crate::format::{
+    BaseCheckpoint, BaseEnd, BaseId, BaseParts, BaseStream, FileName, SettingsRecord, name_of,
+};
 use crate::log::{SegmentInfo, TrimBase, Trimmable, clear_trimmed, find_segment, has_trimmed};
 use crate::sync::{Arc, Ordering};
 use crate::types::{Error, Position, Result, Trim, Trimmed};
@@ -76,17 +78,24 @@ impl Engine {
             Error::damaged(name, 0, "segment does not check")
         })?;
         let mut gathered = Gathered::of(view.base.as_deref());
-        let mut checkpoints = checkpoints_of(view.base.as_ref());
+        let mut carried = Carried::of_base(view.base.as_ref());
         for segment in view.segments.iter().filter(|s| s.number < plan.first_segment) {
             gathered.add(segment)?;
             segment.ask(|index| {
-                index.for_each_checkpoint(&mut |c| take_checkpoint(&mut checkpoints, c.clone()));
+                index.for_each_checkpoint(&mut |entry| carried.take_checkpoint(entry.clone()));
+                index.for_each_settings(&mut |entry| carried.take_settings(entry.clone()));
             });
         }
         let end = base_end(self.store, &first, gathered.last_id);
         let durable = self.durable_frame.load(Ordering::Acquire).max(first.opening.number);
-        gathered.write(&checkpoints, |streams, checkpoints, ids| {
-            let parts = BaseParts { end, streams, checkpoints, ids };
+        let mut settings: Vec<(u64, SettingsRecord<'_>)> = carried
+            .settings
+            .values()
+            .map(|e| (e.frame, SettingsRecord { stream: &e.stream, lifecycle: e.lifecycle }))
+            .collect();
+        settings.sort_unstable_by_key(|(_, record)| record.stream);
+        gathered.write(&carried, |streams, checkpoints, ids| {
+            let parts = BaseParts { end, streams, checkpoints, ids, settings: &settings };
             Trimmable { disk: &*self.disk, head, durable, parts }.mark()
         })
     }
@@ -212,7 +221,6 @@ fn base_end(store: Uuid, first: &SegmentInfo, last_id: Uuid) -> BaseEnd {
 struct Known {
     version: u64,
     last_position: u64,
-    state: u8,
     /// Given in the order of being met; a base numbers streams by name.
     number: u32,
 }
@@ -230,8 +238,8 @@ impl<'a> Gathered<'a> {
     fn of(old: Option<&'a TrimBase>) -> Self {
         let known = old.iter().flat_map(|base| base.known().streams());
         let streams = (0..).zip(known).map(|(number, stream)| {
-            let BaseStream { name, state, version, last_position } = stream;
-            (name.to_owned(), Known { version, last_position, state, number })
+            let BaseStream { name, version, last_position } = stream;
+            (name.to_owned(), Known { version, last_position, number })
         });
         let last_id = old.map_or(Uuid::nil(), |base| base.end().last_id);
         Self { old, streams: streams.collect(), ids: Vec::new(), last_id }
@@ -247,11 +255,11 @@ impl<'a> Gathered<'a> {
             let next = next.map_err(|_| Error::invalid("there are too many streams for a base"))?;
             let number = match self.streams.get_mut(event.stream()) {
                 Some(known) => {
-                    *known = Known { version, last_position, state: 0, number: known.number };
+                    *known = Known { version, last_position, number: known.number };
                     known.number
                 }
                 None => {
-                    let known = Known { version, last_position, state: 0, number: next };
+                    let known = Known { version, last_position, number: next };
                     self.streams.insert(event.stream().to_owned(), known);
                     next
                 }
@@ -266,20 +274,21 @@ impl<'a> Gathered<'a> {
     /// Hands everything over in the order of a base.
     fn write<R>(
         mut self,
-        checkpoints: &Checkpoints,
+        carried: &Carried,
         write: impl FnOnce(&[BaseStream<'_>], &[BaseCheckpoint<'_>], Ids<'_>) -> Result<R>,
     ) -> Result<R> {
         // From the numbers given here to those by name.
         let mut by_name = vec![0; self.streams.len()];
         let mut streams = Vec::with_capacity(self.streams.len());
         for (at, (name, known)) in (0_u32..).zip(&self.streams) {
-            let Known { version, last_position, state, number } = *known;
+            let Known { version, last_position, number } = *known;
             if let Some(to) = by_name.get_mut(number as usize) {
                 *to = at;
             }
-            streams.push(BaseStream { name, state, version, last_position });
+            streams.push(BaseStream { name, version, last_position });
         }
-        let mut saved: Vec<BaseCheckpoint<'_>> = checkpoints
+        let mut saved: Vec<BaseCheckpoint<'_>> = carried
+            .checkpoints
             .values()
             .map(|entry| BaseCheckpoint {
                 name: &entry.name,

@@ -1,4 +1,4 @@
-//! Layer 1.3: the trim base: what is still known of segments that were trimmed away.
+//! Layer 1.4: the trim base: what is still known of segments that were trimmed away.
 //!
 //! Knows: its bytes, how they are checked, and how a stream or an id is found in them where they
 //! lie. Does not know: when it is made or which one counts. It is a part of the log: nothing else
@@ -32,6 +32,7 @@ use uuid::Uuid;
 
 use super::bytes::{Put, Take};
 use super::checksum::{crc, crc_from};
+use super::control::SettingsRecord;
 use super::segment::FORMAT_VERSION;
 use crate::types::{Error, ErrorKind, Result};
 
@@ -71,8 +72,6 @@ pub(crate) struct BaseEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BaseStream<'a> {
     pub name: &'a str,
-    /// 0 live, 1 soft-deleted, 2 tombstoned.
-    pub state: u8,
     pub version: u64,
     pub last_position: u64,
 }
@@ -102,6 +101,8 @@ pub(crate) struct BaseParts<'a, I> {
     pub streams: &'a [BaseStream<'a>],
     pub checkpoints: &'a [BaseCheckpoint<'a>],
     pub ids: I,
+    /// The newest of every stream, each with the frame it was first written in.
+    pub settings: &'a [(u64, SettingsRecord<'a>)],
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,14 +154,13 @@ impl<I: Iterator<Item = BaseId>> BaseParts<'_, I> {
     /// # Errors
     /// Those of `sink`.
     pub(crate) fn write(self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Vec<u8>> {
-        let Self { end, streams, checkpoints, ids } = self;
+        let Self { end, streams, checkpoints, ids, settings } = self;
         let (mut start, mut writing) = (0_u64, Writing::new(sink));
         for stream in streams {
             writing.entry(|out| {
                 out.put_u64(start);
                 out.put_u16(u16::try_from(stream.name.len()).unwrap_or(u16::MAX));
-                out.put_u8(stream.state);
-                out.put(&[0; 5]);
+                out.put(&[0; 6]);
                 out.put_u64(stream.version);
                 out.put_u64(stream.last_position);
             })?;
@@ -193,7 +193,14 @@ impl<I: Iterator<Item = BaseId>> BaseParts<'_, I> {
             })?;
         }
         let of_ids = writing.end()?;
-        let of_settings = Writing::new(sink).end()?;
+        let mut writing = Writing::new(sink);
+        for (frame, record) in settings {
+            writing.entry(|out| {
+                out.put_u64(*frame);
+                record.encode(out);
+            })?;
+        }
+        let of_settings = writing.end()?;
         let sections = [of_streams, of_names, of_checkpoints, of_ids, of_settings];
         Ok(header(&end, range.unwrap_or_default(), &sections))
     }
@@ -244,7 +251,7 @@ impl<B: Deref<Target = [u8]>> Base<B> {
     pub(crate) fn open(bytes: B, file: &str) -> Result<Self> {
         let damaged = |at: u64| Error::damaged(file, at, "trim base does not check");
         let newer = || {
-            let text = "trim base has another format version, unknown flags or settings";
+            let text = "trim base has another format version or unknown flags";
             Error::new(ErrorKind::Unsupported, text).in_file(file, 8)
         };
         let head = bytes.get(..BASE_HEADER_BYTES).ok_or_else(|| damaged(0))?;
@@ -258,10 +265,7 @@ impl<B: Deref<Target = [u8]>> Base<B> {
         }
         let (end, ids, sections) = fields(&mut take, bytes.len()).ok_or_else(|| damaged(0))?;
         let base = Self { bytes, end, ids, sections };
-        if base.extent(Section::Settings).entries > 0 {
-            return Err(newer());
-        }
-        let all = [Section::Streams, Section::Names, Section::Checkpoints];
+        let all = [Section::Streams, Section::Names, Section::Checkpoints, Section::Settings];
         match all.into_iter().find(|section| !base.checks(*section)) {
             Some(section) => Err(damaged(base.extent(section).start as u64)),
             None => Ok(base),
@@ -314,13 +318,11 @@ impl<B: Deref<Target = [u8]>> Base<B> {
     fn stream_of(&self, entry: &[u8; STREAM_BYTES]) -> Option<BaseStream<'_>> {
         let name = std::str::from_utf8(self.name(entry)).ok()?;
         let mut take = Take(entry.get(10..)?);
-        let state = take.u8()?;
-        take.zeros(5)?;
+        take.zeros(6)?;
         let (version, last_position) = (take.u64()?, take.u64()?);
-        let sane = (1..=last_position).contains(&version)
-            && last_position < self.end.first_position
-            && state <= 2;
-        sane.then_some(BaseStream { name, state, version, last_position })
+        let sane =
+            (1..=last_position).contains(&version) && last_position < self.end.first_position;
+        sane.then_some(BaseStream { name, version, last_position })
     }
 
     /// How many streams have trimmed events.
@@ -355,6 +357,12 @@ impl<B: Deref<Target = [u8]>> Base<B> {
             let name = std::str::from_utf8(take.slice(length)?).ok()?;
             Some(BaseCheckpoint { name, position, id, frame })
         })
+    }
+
+    /// The settings of streams that trimmed segments carried, each with its frame.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (u64, SettingsRecord<'_>)> {
+        let mut take = Take(self.section(Section::Settings));
+        std::iter::from_fn(move || Some((take.u64()?, SettingsRecord::take(&mut take)?)))
     }
 
     fn ids_bytes(&self) -> &[[u8; ID_BYTES]] {

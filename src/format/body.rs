@@ -165,6 +165,7 @@ pub(crate) fn decode_event<'a>(record: &Record<'a>) -> Option<EventRef<'a>> {
         recorded_at: Timestamp::from_micros(record.head.recorded_at),
         layout: layout(record.body)?,
         body: record.body,
+        hidden: None,
     })
 }
 

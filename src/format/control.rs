@@ -1,4 +1,4 @@
-//! Layer 1.3: the bodies of control records: opening, seal, checkpoint.
+//! Layer 1.3: the bodies of control records: opening, seal, checkpoint, settings of a stream.
 //!
 //! Knows: their layout. Does not know: when they are written.
 //!
@@ -7,6 +7,9 @@
 //!             zeros u32, last recorded_at u64          (all zero in the first segment)
 //! seal        events in the segment u64, last recorded_at u64
 //! checkpoint  name length u8, name, position u64, id of the event at that position 16
+//! settings    truncate before u64, keep last u64, max age u64 (microseconds; 0 in these three:
+//!             not set), deleted at u64 (0: never), tombstoned u8 (0 or 1), zero u8,
+//!             stream length u16, stream
 //! ```
 
 use uuid::Uuid;
@@ -14,6 +17,7 @@ use uuid::Uuid;
 use super::bytes::{Put, Take};
 use super::frame::FrameHeader;
 use super::record::{RecordKind, push_record};
+use crate::types::{Lifecycle, Retention, Version};
 
 /// Where the segment before this one ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -111,6 +115,55 @@ impl<'a> CheckpointRecord<'a> {
     }
 }
 
+/// The body of a record of a stream's settings: all of them, as they are from there on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SettingsRecord<'a> {
+    pub stream: &'a str,
+    pub lifecycle: Lifecycle,
+}
+
+impl<'a> SettingsRecord<'a> {
+    pub(crate) fn push(&self, out: &mut Vec<u8>) {
+        push_record(out, RecordKind::Settings, |out| self.encode(out));
+    }
+
+    /// The body alone, as an index keeps it too.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let Lifecycle { retention, deleted_at, tombstoned } = self.lifecycle;
+        let age = retention.max_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+        out.put_u64(retention.truncate_before.unwrap_or_default().get());
+        out.put_u64(retention.keep_last.unwrap_or_default());
+        out.put_u64(age.unwrap_or_default());
+        out.put_u64(deleted_at.get());
+        out.put_u8(u8::from(tombstoned));
+        out.put_u8(0);
+        out.put_u16(u16::try_from(self.stream.len()).unwrap_or(u16::MAX));
+        out.put(self.stream.as_bytes());
+    }
+
+    pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
+        let mut take = Take(body);
+        let record = Self::take(&mut take)?;
+        take.0.is_empty().then_some(record)
+    }
+
+    pub(crate) fn take(take: &mut Take<'a>) -> Option<Self> {
+        let (truncate_before, keep_last, max_age) = (take.u64()?, take.u64()?, take.u64()?);
+        let (deleted_at, tombstoned) = (Version::new(take.u64()?), take.u8()?);
+        take.zeros(1)?;
+        let length = usize::from(take.u16()?);
+        let stream = std::str::from_utf8(take.slice(length)?).ok()?;
+        let set = |value: u64| (value > 0).then_some(value);
+        let retention = Retention {
+            truncate_before: set(truncate_before).map(Version::new),
+            keep_last: set(keep_last),
+            max_age: set(max_age).map(std::time::Duration::from_micros),
+        };
+        let lifecycle = Lifecycle { retention, deleted_at, tombstoned: tombstoned == 1 };
+        (tombstoned <= 1).then_some(Self { stream, lifecycle })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::record::{Record, patch_record};
@@ -133,6 +186,23 @@ mod tests {
         let checkpoint = CheckpointRecord { name: "view", position: 7, id: Uuid::from_u128(3) };
         let bytes = body(|out| checkpoint.push(out));
         assert_eq!(CheckpointRecord::decode(&bytes), Some(checkpoint));
+    }
+
+    #[test]
+    fn settings_come_back_as_they_were() {
+        let all = Retention::default();
+        let some = all.keep_last(7).max_age(std::time::Duration::from_micros(8));
+        for (retention, deleted, tombstoned) in
+            [(all, 0, false), (some, 3, false), (some.truncate_before(Version::new(9)), 0, true)]
+        {
+            let deleted_at = Version::new(deleted);
+            let lifecycle = Lifecycle { retention, deleted_at, tombstoned };
+            let settings = SettingsRecord { stream: "Sensor-1", lifecycle };
+            let bytes = body(|out| settings.push(out));
+            assert_eq!(SettingsRecord::decode(&bytes), Some(settings));
+            assert_eq!(SettingsRecord::decode(&bytes[1..]), None);
+            assert_eq!(SettingsRecord::decode(&[&bytes[..], &[0]].concat()), None);
+        }
     }
 
     #[test]

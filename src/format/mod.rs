@@ -22,7 +22,7 @@ pub(crate) use bytes::{Put, Take};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use checksum::crc_from;
 pub(crate) use checksum::{crc, segment_seed};
-pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal};
+pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal, SettingsRecord};
 pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,
 };

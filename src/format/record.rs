@@ -11,7 +11,7 @@
 //!  2  zeros           u16
 //!  4  body length     u32  without padding
 //!  8  position        u64  of the event; of a control record, the next event's
-//! 16  version         u64  of the event; of a checkpoint, the frame number it was first written in
+//! 16  version         u64  of the event; of checkpoint and settings, their first frame's number
 //! 24  recorded at     u64  microseconds since the Unix epoch
 //! 32  body checksum   u32  over body and padding, unseeded
 //! 36  head checksum   u32  over bytes 0 to 36, from the segment's seed
@@ -31,6 +31,8 @@ pub(crate) enum RecordKind {
     Checkpoint,
     Opening,
     Seal,
+    /// The settings of a stream from here on.
+    Settings,
     /// Zeros that fill a block when commits are aligned; also any unknown kind that may be skipped.
     Skipped(u8),
     /// A kind that must be understood and is not.
@@ -46,6 +48,7 @@ impl RecordKind {
             Self::Checkpoint => 2,
             Self::Opening => 3,
             Self::Seal => 4,
+            Self::Settings => 7,
             Self::Skipped(code) | Self::Unknown(code) => code,
         }
     }
@@ -56,6 +59,7 @@ impl RecordKind {
             2 => Self::Checkpoint,
             3 => Self::Opening,
             4 => Self::Seal,
+            7 => Self::Settings,
             128.. => Self::Skipped(code),
             _ => Self::Unknown(code),
         }

@@ -217,7 +217,8 @@ pub fn heads(bytes: &[u8]) {
         let listed = |known| all.contains(&(name, known));
         assert!(found.get(name).is_none_or(listed));
     }
-    let again = encode_heads(found.binding(), &all, found.checkpoints().iter());
+    let again =
+        encode_heads(found.binding(), &all, found.checkpoints().iter(), found.settings().iter());
     let again = again.map(|again| HeadsFile::open(again, |_| true).map(|again| again.len()));
     assert_eq!(again, Some(Ok(found.iter().count().try_into().unwrap_or(u32::MAX))));
 }

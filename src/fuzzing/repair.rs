@@ -145,11 +145,11 @@ pub(super) fn keyed(bytes: &mut [u8], store: Uuid, kind: u8) {
 /// The sections of a sidecar and its header. Lengths are made to fit the file: the last section
 /// takes what the others leave.
 pub(super) fn sidecar(bytes: &mut [u8]) {
-    const HEADER: usize = 320;
+    const HEADER: usize = 336;
     let mut start = HEADER;
-    for place in (104..312).step_by(16) {
+    for place in (104..328).step_by(16) {
         let left = bytes.len().saturating_sub(start);
-        let last = place == 288;
+        let last = place == 312;
         let said = bytes.get(place..).and_then(|bytes| Take(bytes).u64()).unwrap_or_default();
         let length = usize::try_from(said).unwrap_or(usize::MAX).min(left);
         let length = if last && length.next_multiple_of(8) != left { left } else { length };
@@ -164,6 +164,6 @@ pub(super) fn sidecar(bytes: &mut [u8]) {
         }
         start = end;
     }
-    let sum = crc(bytes.get(..316).unwrap_or_default());
-    set(bytes, 316, sum);
+    let sum = crc(bytes.get(..332).unwrap_or_default());
+    set(bytes, 332, sum);
 }

@@ -39,6 +39,8 @@ fn sections(index: &TailIndex) -> Option<[Vec<u8>; SECTIONS]> {
     index.offsets().iter().for_each(|offset| offsets.put_u32(*offset));
     let mut checkpoints = Vec::new();
     index.for_each_checkpoint(&mut |entry| entry.encode(&mut checkpoints));
+    let mut settings = Vec::new();
+    index.for_each_settings(&mut |entry| entry.encode(&mut settings));
     Some([
         offsets,
         streams.entries,
@@ -53,6 +55,7 @@ fn sections(index: &TailIndex) -> Option<[Vec<u8>; SECTIONS]> {
         id_table,
         filter,
         checkpoints,
+        settings,
     ])
 }
 

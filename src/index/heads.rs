@@ -11,29 +11,18 @@ use super::hash::HashKey;
 use super::names::Names;
 use crate::types::{Position, Version};
 
-/// Whether a stream can be read and appended to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StreamState {
-    Live,
-    SoftDeleted,
-    Tombstoned,
-}
-
 /// Where a stream stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     pub version: Version,
     /// The position of its last event.
     pub last_position: Position,
-    pub state: StreamState,
 }
 
 /// Versions and positions are kept in six bytes: 2^48 events at a million a second take nine years.
 const NUMBER_MAX: u64 = (1 << 48) - 1;
 const START_MAX: u64 = (1 << 40) - 1;
-/// A name's length is kept in the lower bits of the word whose upper two are the state.
-const LENGTH_BITS: u32 = 14;
-const LENGTH_MAX: usize = (1 << LENGTH_BITS) - 1;
+const LENGTH_MAX: usize = u16::MAX as usize;
 
 const CHUNK_BITS: u32 = 12;
 const CHUNK: usize = 1 << CHUNK_BITS;
@@ -42,7 +31,7 @@ const SHARDS: usize = 256;
 const SHARDS_U64: u64 = 256;
 const _: () = assert!(SHARDS as u64 == SHARDS_U64);
 
-/// Start of the name (5 bytes), its length and the state (2), version (6), last position (6).
+/// Start of the name (5 bytes), its length (2), version (6), last position (6).
 #[derive(Debug, Clone, Copy)]
 struct Entry([u8; 19]);
 
@@ -52,13 +41,8 @@ impl Entry {
         if start > START_MAX || version > NUMBER_MAX || position > NUMBER_MAX {
             return None;
         }
-        let state = match head.state {
-            StreamState::Live => 0,
-            StreamState::SoftDeleted => 1,
-            StreamState::Tombstoned => 2,
-        };
         let [a, b, c, d, e, ..] = start.to_le_bytes();
-        let [f, g] = (length | (state << LENGTH_BITS)).to_le_bytes();
+        let [f, g] = length.to_le_bytes();
         let [h, i, j, k, l, m, ..] = version.to_le_bytes();
         let [n, o, p, q, r, s, ..] = position.to_le_bytes();
         Some(Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s]))
@@ -67,21 +51,15 @@ impl Entry {
     /// Start and length of the name.
     fn name(self) -> (u64, u16) {
         let [a, b, c, d, e, f, g, ..] = self.0;
-        let length = u16::from_le_bytes([f, g]) & ((1 << LENGTH_BITS) - 1);
+        let length = u16::from_le_bytes([f, g]);
         (u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]), length)
     }
 
     fn head(self) -> Head {
-        let [_, _, _, _, _, f, g, h, i, j, k, l, m, n, o, p, q, r, s] = self.0;
-        let state = match u16::from_le_bytes([f, g]) >> LENGTH_BITS {
-            0 => StreamState::Live,
-            1 => StreamState::SoftDeleted,
-            _ => StreamState::Tombstoned,
-        };
+        let [_, _, _, _, _, _, _, h, i, j, k, l, m, n, o, p, q, r, s] = self.0;
         Head {
             version: Version::new(u64::from_le_bytes([h, i, j, k, l, m, 0, 0])),
             last_position: Position::new(u64::from_le_bytes([n, o, p, q, r, s, 0, 0])),
-            state,
         }
     }
 }
@@ -209,24 +187,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn head(version: u64, last_position: u64, state: StreamState) -> Head {
+    fn head(version: u64, last_position: u64) -> Head {
         let last_position = Position::new(last_position);
-        Head { version: Version::new(version), last_position, state }
-    }
-
-    fn state() -> impl Strategy<Value = StreamState> {
-        use StreamState::{Live, SoftDeleted, Tombstoned};
-        prop_oneof![4 => Just(Live), 1 => Just(SoftDeleted), 1 => Just(Tombstoned)]
+        Head { version: Version::new(version), last_position }
     }
 
     proptest! {
         #[test]
         fn heads_are_a_map(sets in proptest::collection::vec(
-            ("[AB]{0,2}-?[a-cü]{0,3}", 0..=NUMBER_MAX, 0..=NUMBER_MAX, state()), 0..200,
+            ("[AB]{0,2}-?[a-cü]{0,3}", 0..=NUMBER_MAX, 0..=NUMBER_MAX), 0..200,
         )) {
             let (mut heads, mut model) = (HeadTable::default(), BTreeMap::new());
-            for (name, version, position, state) in sets {
-                let head = head(version, position, state);
+            for (name, version, position) in sets {
+                let head = head(version, position);
                 prop_assert!(heads.set(&name, head));
                 model.insert(name, head);
             }
@@ -242,14 +215,12 @@ mod tests {
     #[test]
     fn what_cannot_be_held_is_refused_and_changes_nothing() {
         let mut heads = HeadTable::default();
-        assert!(heads.set("a", head(1, 2, StreamState::Live)));
-        for bad in
-            [head(NUMBER_MAX + 1, 1, StreamState::Live), head(1, u64::MAX, StreamState::Live)]
-        {
+        assert!(heads.set("a", head(1, 2)));
+        for bad in [head(NUMBER_MAX + 1, 1), head(1, u64::MAX)] {
             assert!(!heads.set("a", bad) && !heads.set("b", bad));
         }
-        assert!(!heads.set(&"x".repeat(LENGTH_MAX + 1), head(1, 1, StreamState::Live)));
-        assert_eq!(heads.get("a"), Some(head(1, 2, StreamState::Live)));
+        assert!(!heads.set(&"x".repeat(LENGTH_MAX + 1), head(1, 1)));
+        assert_eq!(heads.get("a"), Some(head(1, 2)));
         assert_eq!((heads.get("b"), heads.len()), (None, 1));
     }
 
@@ -272,11 +243,11 @@ mod tests {
         for count in [100_u64, 10_000, 100_000, 140_000] {
             let mut heads = HeadTable::default();
             for n in 0..count {
-                assert!(heads.set(&format!("Stream-{n:013}"), head(n, n, StreamState::Live)));
+                assert!(heads.set(&format!("Stream-{n:013}"), head(n, n)));
             }
             for n in 0..count {
                 let found = heads.get(&format!("Stream-{n:013}"));
-                assert_eq!(found, Some(head(n, n, StreamState::Live)));
+                assert_eq!(found, Some(head(n, n)));
             }
             let each = heads.memory_bytes() as f64 / count as f64;
             // Of the last chunks of names and entries a part is empty, which few streams feel.

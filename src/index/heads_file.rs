@@ -7,8 +7,9 @@
 //!
 //! ```text
 //!   0  magic "FACTHDS\0"        8
-//!   8  heads format version     u16  1
-//!  10  zeros                    6
+//!   8  heads format version     u16  2
+//!  10  zeros                    2
+//!  12  settings                 u32
 //!  16  store                    16   from here to `first position`: the end of the segment that it
 //!                                    was made for, as in a sidecar
 //!  32  segment                  u64
@@ -23,29 +24,28 @@
 //!  96  hash key                 2 x u64, see hash.rs
 //! 112  directory                as in a sidecar (layout.rs), for the hash of the name
 //!      streams                  24 per stream, in the order of the hash, one more that ends the
-//!                               last: fingerprint u32, start in names u32, version u64, whose two
-//!                               upper bits are the state (0 live, 1 soft-deleted, 2 tombstoned),
-//!                               last position u64
+//!                               last: fingerprint u32, start in names u32, version u64, last
+//!                               position u64
 //!      names                    the names, one after the other
 //!      checkpoints, as in a sidecar: the newest carried by the log under each name
+//!      settings, as in a sidecar: the newest of each stream that has any
 //!      checksum                 u32  of all before
 //! ```
 
 use std::ops::Deref;
 
 use super::hash::HashKey;
-use super::heads::{Head, StreamState};
+use super::heads::Head;
 use super::layout::{Binding, Directory, directory, directory_bytes, fingerprint_of};
-use super::lookup::CheckpointEntry;
+use super::lookup::{CheckpointEntry, SettingsEntry};
 use crate::format::{Put, Take, crc};
 use crate::types::{Position, Version};
 
 const MAGIC: &[u8; 8] = b"FACTHDS\0";
-/// A file of another version is doubtful and made again. 1 is searched where it lies.
-const HEADS_VERSION: u16 = 1;
+/// A file of another version is doubtful and made again. 2 has the settings of streams.
+const HEADS_VERSION: u16 = 2;
 const HEADER_BYTES: usize = 112;
 const ENTRY_BYTES: usize = 24;
-const STATE_SHIFT: u32 = 62;
 
 /// A heads file over its bytes, which have been checked.
 #[derive(Debug)]
@@ -58,14 +58,16 @@ pub(crate) struct HeadsFile<B> {
     /// The last position there can be.
     last: Position,
     checkpoints: Vec<CheckpointEntry>,
+    settings: Vec<SettingsEntry>,
 }
 
-/// The file of these heads, each stream once, and checkpoints: those at the end that `binding`
-/// names. `None` when they are too many for it.
+/// The file of these heads, each stream once, checkpoints and settings: those at the end that
+/// `binding` names. `None` when they are too many for it.
 pub(crate) fn encode_heads<'a>(
     binding: &Binding,
     heads: &[(&str, Head)],
     checkpoints: impl ExactSizeIterator<Item = &'a CheckpointEntry>,
+    settings: impl ExactSizeIterator<Item = &'a SettingsEntry>,
 ) -> Option<Vec<u8>> {
     let key = HashKey::random();
     let mut sorted: Vec<(u64, &(&str, Head))> =
@@ -75,7 +77,8 @@ pub(crate) fn encode_heads<'a>(
     let mut out = Vec::with_capacity(HEADER_BYTES + heads.len() * (ENTRY_BYTES + 1) + names);
     out.put(MAGIC);
     out.put_u16(HEADS_VERSION);
-    out.put(&[0; 6]);
+    out.put_u16(0);
+    out.put_u32(u32::try_from(settings.len()).ok()?);
     binding.encode(&mut out);
     out.put_u64(u64::try_from(heads.len()).ok()?);
     out.put_u64(u64::try_from(checkpoints.len()).ok()?);
@@ -84,14 +87,9 @@ pub(crate) fn encode_heads<'a>(
     out.put(&directory(sorted.iter().map(|(hash, _)| *hash))?);
     let mut start = 0;
     for (hash, (name, head)) in &sorted {
-        let state: u64 = match head.state {
-            StreamState::Live => 0,
-            StreamState::SoftDeleted => 1,
-            StreamState::Tombstoned => 2,
-        };
         out.put_u32(fingerprint_of(*hash, heads.len()));
         out.put_u32(u32::try_from(start).ok()?);
-        out.put_u64(head.version.get() | (state << STATE_SHIFT));
+        out.put_u64(head.version.get());
         out.put_u64(head.last_position.get());
         start += name.len();
     }
@@ -100,6 +98,7 @@ pub(crate) fn encode_heads<'a>(
     out.put(&[0; 16]);
     sorted.iter().for_each(|(_, (name, _))| out.put(name.as_bytes()));
     checkpoints.for_each(|entry| entry.encode(&mut out));
+    settings.for_each(|entry| entry.encode(&mut out));
     out.put_u32(crc(&out));
     Some(out)
 }
@@ -123,14 +122,16 @@ impl<B: Deref<Target = [u8]>> HeadsFile<B> {
         if take.u16() != Some(HEADS_VERSION) {
             return Err("its heads format version is another".into());
         }
-        let binding = take.zeros(6).and_then(|()| Binding::decode(&mut take));
-        let binding = binding.ok_or("it is shorter than its header")?;
+        let header = take.zeros(2).and_then(|()| Some((take.u32()?, Binding::decode(&mut take)?)));
+        let (settings, binding) = header.ok_or("it is shorter than its header")?;
         if !is_end(&binding) && !planted!(HeadsFileTrusted) {
             return Err("it was made for other bytes of the log".into());
         }
-        let parts = Self::parts(&mut take, &binding).ok_or("it has impossible values")?;
+        let impossible = "it has impossible values";
+        let parts = Self::parts(&mut take, &binding).ok_or(impossible)?;
+        let settings = settings_of(&mut take, settings, &binding).ok_or(impossible)?;
         let (key, ends, last, checkpoints) = parts;
-        Ok(Self { bytes: file, binding, key, ends, last, checkpoints })
+        Ok(Self { bytes: file, binding, key, ends, last, checkpoints, settings })
     }
 
     /// What is counted is never reserved: only bytes that are there take memory.
@@ -157,7 +158,7 @@ impl<B: Deref<Target = [u8]>> HeadsFile<B> {
         let directory_end = HEADER_BYTES + directory.len();
         let streams_end = directory_end + entries.len() * ENTRY_BYTES;
         let ends = [directory_end, streams_end, streams_end + names];
-        take.0.is_empty().then_some((key, ends, Position::new(last), checkpoints))
+        Some((key, ends, Position::new(last), checkpoints))
     }
 
     /// The end that it was made for.
@@ -167,6 +168,10 @@ impl<B: Deref<Target = [u8]>> HeadsFile<B> {
 
     pub(crate) fn checkpoints(&self) -> &[CheckpointEntry] {
         &self.checkpoints
+    }
+
+    pub(crate) fn settings(&self) -> &[SettingsEntry] {
+        &self.settings
     }
 
     /// How many streams.
@@ -187,17 +192,10 @@ impl<B: Deref<Target = [u8]>> HeadsFile<B> {
 
     fn head(&self, entry: &[u8; ENTRY_BYTES]) -> Option<Head> {
         let mut take = Take(entry.get(8..)?);
-        let (word, position) = (take.u64()?, take.u64()?);
-        let state = match word >> STATE_SHIFT {
-            0 => StreamState::Live,
-            1 => StreamState::SoftDeleted,
-            2 => StreamState::Tombstoned,
-            _ => return None,
-        };
-        let version = word & ((1 << STATE_SHIFT) - 1);
+        let (version, position) = (take.u64()?, take.u64()?);
         let sane = (1..=position).contains(&version) && position <= self.last.get();
         let (version, last_position) = (Version::new(version), Position::new(position));
-        sane.then_some(Head { version, last_position, state })
+        sane.then_some(Head { version, last_position })
     }
 
     /// Where a stream stands.
@@ -229,6 +227,17 @@ impl<B: Deref<Target = [u8]>> HeadsFile<B> {
     }
 }
 
+/// The last of a file: the settings of so many streams.
+fn settings_of(take: &mut Take<'_>, count: u32, binding: &Binding) -> Option<Vec<SettingsEntry>> {
+    let mut settings = Vec::new();
+    for _ in 0..count {
+        let entry = SettingsEntry::decode(take)?;
+        (entry.frame <= binding.end_frame).then_some(())?;
+        settings.push(entry);
+    }
+    take.0.is_empty().then_some(settings)
+}
+
 fn name_start(entry: &[u8; ENTRY_BYTES]) -> Option<usize> {
     usize::try_from(Take(entry.get(4..)?).u32()?).ok()
 }
@@ -236,6 +245,7 @@ fn name_start(entry: &[u8; ENTRY_BYTES]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Lifecycle;
     use uuid::Uuid;
 
     fn binding() -> Binding {
@@ -256,12 +266,10 @@ mod tests {
     }
 
     fn sample() -> (Vec<(String, Head)>, Vec<CheckpointEntry>, Vec<u8>) {
-        let states = [StreamState::Live, StreamState::SoftDeleted, StreamState::Tombstoned];
         let heads: Vec<(String, Head)> = (1..=3)
-            .zip(states)
-            .map(|(n, state)| {
+            .map(|n| {
                 let (version, last_position) = (Version::new(n), Position::new(n * 6));
-                (format!("ü-{n}"), Head { version, last_position, state })
+                (format!("ü-{n}"), Head { version, last_position })
             })
             .collect();
         let entry = |name: &str, frame| {
@@ -275,7 +283,13 @@ mod tests {
 
     fn encoded(heads: &[(String, Head)], checkpoints: &[CheckpointEntry]) -> Vec<u8> {
         let heads: Vec<(&str, Head)> = heads.iter().map(|(name, head)| (&**name, *head)).collect();
-        encode_heads(&binding(), &heads, checkpoints.iter()).unwrap()
+        let settings = if heads.is_empty() { vec![] } else { vec![setting()] };
+        encode_heads(&binding(), &heads, checkpoints.iter(), settings.iter()).unwrap()
+    }
+
+    fn setting() -> SettingsEntry {
+        let lifecycle = Lifecycle { tombstoned: true, ..Lifecycle::default() };
+        SettingsEntry { stream: "ü-3".into(), lifecycle, frame: 9 }
     }
 
     fn listed(file: &HeadsFile<&[u8]>) -> Vec<(String, Head)> {
@@ -298,6 +312,7 @@ mod tests {
         let read = HeadsFile::open(&bytes[..], |found| *found == binding()).unwrap();
         assert_eq!((listed(&read), read.len()), (heads, 3));
         assert_eq!((read.checkpoints(), read.binding()), (&checkpoints[..], &binding()));
+        assert_eq!(read.settings(), [setting()]);
         assert!(HeadsFile::open(&bytes[..], |_| false).is_err());
         let bytes = encoded(&[], &[]);
         let empty = open(&bytes).unwrap();
@@ -310,7 +325,6 @@ mod tests {
             let head = |n: u64| Head {
                 version: Version::new(1),
                 last_position: Position::new(1 + n % 20),
-                state: StreamState::Live,
             };
             let heads: Vec<_> = (0..count).map(|n| (format!("Stream-{n}"), head(n))).collect();
             let bytes = encoded(&heads, &[]);
@@ -350,7 +364,7 @@ mod tests {
                 assert!(heads.iter().all(|(name, _)| file.get(name).is_none_or(sane)));
             }
         }
-        for (at, what) in [(80, "streams"), (88, "checkpoints")] {
+        for (at, what) in [(8, "settings"), (80, "streams"), (88, "checkpoints")] {
             let mut many = good.clone();
             many[at..at + 8].fill(0xFF);
             assert!(open(&resealed(many)).is_err(), "{what}");

@@ -8,7 +8,7 @@
 //!   0  magic "FACTIDX\0"        8
 //!   8  sidecar format version   u16
 //!  10  zeros                    u16
-//!  12  sections                 u32  13
+//!  12  sections                 u32  14
 //!  16  store                    16   UUID of the segment's origin store
 //!  32  segment                  u64  from here to `first position`: what it was made for
 //!  40  start offset             u64  after the opening frame, or where a part begins
@@ -19,10 +19,10 @@
 //!  72  first position           u64
 //!  80  last recorded at         u64  microseconds since the Unix epoch; 0 without events
 //!  88  hash key                 2 x u64, see hash.rs
-//! 104  section table            13 x: length u64, checksum u32, zeros u32
-//! 312  zeros                    u32
-//! 316  checksum                 u32  of all before
-//! 320  the sections in this order, each filled up with zeros to a multiple of 8 that its checksum
+//! 104  section table            14 x: length u64, checksum u32, zeros u32
+//! 328  zeros                    u32
+//! 332  checksum                 u32  of all before
+//! 336  the sections in this order, each filled up with zeros to a multiple of 8 that its checksum
 //!      covers; nothing follows the last
 //!
 //! offsets           u32 per event: where its record begins; 0 = damaged
@@ -41,6 +41,7 @@
 //! id table          8 per event: fingerprint u32, ordinal u32, ascending
 //! id filter         a fuse filter of the hashes of the ids, see fuse.rs; empty when there is none
 //! checkpoints       each: position u64, id 16, frame u64, name length u16, name; sorted by name
+//! settings          each: frame u64, the body of a settings record; sorted by stream
 //!
 //! A directory has 2^k + 1 x u32: where in its table each bucket starts, and the table's length. An
 //! entry is in the bucket that the k upper bits of its hash name; a fingerprint is the next 32 bits
@@ -54,10 +55,10 @@ use crate::format::{Put, Take, crc};
 use crate::types::{Position, Timestamp};
 
 const MAGIC: &[u8; 8] = b"FACTIDX\0";
-/// 0 may still change; a sidecar of another version is doubtful and made again.
-const SIDECAR_VERSION: u16 = 0;
-pub(super) const SECTIONS: usize = 13;
-const HEADER_BYTES: usize = 320;
+/// A sidecar of another version is doubtful and made again. 1 has the settings of streams.
+const SIDECAR_VERSION: u16 = 1;
+pub(super) const SECTIONS: usize = 14;
+const HEADER_BYTES: usize = 336;
 const ALIGN: usize = 8;
 /// Entries to a bucket are between half and all of this.
 const BUCKET: usize = 16;
@@ -80,6 +81,7 @@ pub(super) enum Section {
     IdTable = 10,
     IdFilter = 11,
     Checkpoints = 12,
+    Settings = 13,
 }
 
 /// What a sidecar was made for: it holds for these bytes of the log and no others.

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::ids::IdCandidates;
 use super::postings::Postings;
-use crate::format::{Put, Take};
-use crate::types::{Position, Timestamp, Version};
+use crate::format::{Put, SettingsRecord, Take};
+use crate::types::{Lifecycle, Position, Timestamp, Version};
 
 /// Stands for an event of a stream that lies at a damaged position.
 pub(super) const MISSING: u32 = u32::MAX;
@@ -58,6 +58,9 @@ pub(crate) trait SegmentLookup {
 
     /// The newest checkpoint of every name, sorted by name.
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry));
+
+    /// The newest settings of every stream that got any here, sorted by name.
+    fn for_each_settings(&self, f: &mut dyn FnMut(&SettingsEntry));
 }
 
 /// A stream's part in a segment, as it is listed.
@@ -145,5 +148,28 @@ impl CheckpointEntry {
         let length = take.u16()?;
         let name = std::str::from_utf8(take.slice(length.into())?).ok()?.to_owned();
         Some(Self { name, position, id, frame })
+    }
+}
+
+/// The newest settings of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SettingsEntry {
+    pub stream: String,
+    pub lifecycle: Lifecycle,
+    /// The frame they were first written in: the higher one is the newer.
+    pub frame: u64,
+}
+
+impl SettingsEntry {
+    /// In a sidecar and in the heads file.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.frame);
+        SettingsRecord { stream: &self.stream, lifecycle: self.lifecycle }.encode(out);
+    }
+
+    pub(super) fn decode(take: &mut Take<'_>) -> Option<Self> {
+        let frame = take.u64()?;
+        let SettingsRecord { stream, lifecycle } = SettingsRecord::take(take)?;
+        Some(Self { stream: stream.to_owned(), lifecycle, frame })
     }
 }

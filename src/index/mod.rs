@@ -27,10 +27,10 @@ mod term;
 mod tests;
 
 pub(crate) use build::encode;
-pub(crate) use heads::{Head, HeadTable, StreamState};
+pub(crate) use heads::{Head, HeadTable};
 pub(crate) use heads_file::{HeadsFile, encode_heads};
 pub(crate) use layout::Binding;
-pub(crate) use lookup::{CheckpointEntry, SegmentLookup, StreamPart, StreamRun};
+pub(crate) use lookup::{CheckpointEntry, SegmentLookup, SettingsEntry, StreamPart, StreamRun};
 pub(crate) use sidecar::Sidecar;
 pub(crate) use tail::TailIndex;
 pub(crate) use term::Term;

@@ -12,7 +12,9 @@ use super::fuse::Fuse;
 use super::hash::HashKey;
 use super::ids::IdCandidates;
 use super::layout::{ALONE, Binding, Directory, Extent, Header, SECTIONS, Section};
-use super::lookup::{CheckpointEntry, Ordinals, SegmentLookup, StreamPart, StreamRun};
+use super::lookup::{
+    CheckpointEntry, Ordinals, SegmentLookup, SettingsEntry, StreamPart, StreamRun,
+};
 use super::postings::Postings;
 use super::tail::DAMAGED;
 use crate::format::Take;
@@ -220,6 +222,13 @@ impl<B: Deref<Target = [u8]>> SegmentLookup for Sidecar<B> {
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry)) {
         let mut take = Take(self.section(Section::Checkpoints));
         while let Some(entry) = CheckpointEntry::decode(&mut take) {
+            f(&entry);
+        }
+    }
+
+    fn for_each_settings(&self, f: &mut dyn FnMut(&SettingsEntry)) {
+        let mut take = Take(self.section(Section::Settings));
+        while let Some(entry) = SettingsEntry::decode(&mut take) {
             f(&entry);
         }
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::hash::{HashKey, mix};
 use super::ids::{IdCandidates, IdTable};
-use super::lookup::{CheckpointEntry, SegmentLookup, StreamPart, StreamRun};
+use super::lookup::{CheckpointEntry, SegmentLookup, SettingsEntry, StreamPart, StreamRun};
 use super::postings::{PostingList, Postings};
 use super::streams::StreamTable;
 use super::term::Term;
@@ -34,6 +34,7 @@ pub(crate) struct TailIndex {
     terms: TermTable,
     ids: IdTable,
     checkpoints: BTreeMap<String, CheckpointEntry>,
+    settings: BTreeMap<String, SettingsEntry>,
 }
 
 impl TailIndex {
@@ -49,6 +50,7 @@ impl TailIndex {
             terms: TermTable { key: key.first, ..TermTable::default() },
             ids: IdTable::default(),
             checkpoints: BTreeMap::new(),
+            settings: BTreeMap::new(),
         }
     }
 
@@ -92,16 +94,28 @@ impl TailIndex {
         }
     }
 
+    /// Takes the settings of a stream in; those first written in the highest frame stay, and of
+    /// those the last.
+    pub(crate) fn push_settings(&mut self, entry: SettingsEntry) {
+        let known = self.settings.get(&entry.stream);
+        if known.is_none_or(|known| known.frame <= entry.frame) {
+            self.settings.insert(entry.stream.clone(), entry);
+        }
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         // A checkpoint's name is held twice, and the map has some room beside it.
         let entry = size_of::<CheckpointEntry>() + 2 * size_of::<String>();
         let checkpoints = self.checkpoints.keys().map(|name| entry + 2 * name.len()).sum::<usize>();
+        let entry = size_of::<SettingsEntry>() + 2 * size_of::<String>();
+        let settings = self.settings.keys().map(|name| entry + 2 * name.len()).sum::<usize>();
         size_of::<Self>()
             + (self.offsets.capacity() + self.damaged.capacity()) * size_of::<u32>()
             + self.streams.memory_bytes()
             + self.terms.memory_bytes()
             + self.ids.memory_bytes()
             + checkpoints
+            + settings
     }
 
     pub(super) fn key(&self) -> HashKey {
@@ -188,6 +202,10 @@ impl SegmentLookup for TailIndex {
 
     fn for_each_checkpoint(&self, f: &mut dyn FnMut(&CheckpointEntry)) {
         self.checkpoints.values().for_each(f);
+    }
+
+    fn for_each_settings(&self, f: &mut dyn FnMut(&SettingsEntry)) {
+        self.settings.values().for_each(f);
     }
 }
 

@@ -229,7 +229,7 @@ proptest! {
 
 /// Makes every checksum hold again where the section table still makes sense.
 fn check_again(bytes: &mut [u8]) {
-    let mut start = 320_usize;
+    let mut start = 336_usize;
     for section in 0..SECTIONS {
         let at = 104 + section * 16;
         let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -242,9 +242,9 @@ fn check_again(bytes: &mut [u8]) {
         bytes[at + 8..at + 12].copy_from_slice(&sum);
         start = end;
     }
-    bytes[312..316].fill(0);
-    let sum = crc(&bytes[..316]).to_le_bytes();
-    bytes[316..320].copy_from_slice(&sum);
+    bytes[328..332].fill(0);
+    let sum = crc(&bytes[..332]).to_le_bytes();
+    bytes[332..336].copy_from_slice(&sum);
 }
 
 fn ask_everything(index: &dyn SegmentLookup) {

@@ -13,10 +13,11 @@ mod scarred;
 mod stage;
 mod survey;
 mod tail;
+mod trim;
 mod verify;
 
 pub(crate) use ahead::{Runway, Spares};
-pub(crate) use base::{TrimBase, Trimmable, clear_trimmed, has_trimmed};
+pub(crate) use base::TrimBase;
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
 pub(crate) use head::{HeadFile, read_heads};
 pub(crate) use keyed::KeyedFile;
@@ -27,5 +28,6 @@ pub(crate) use survey::{
     AFTER_OPENING, Claim, LogEnd, SegmentInfo, Survey, damage_error, find_segment, survey,
 };
 pub(crate) use tail::{CommitFailure, Part, Tail};
+pub(crate) use trim::{Trimmable, clear_trimmed, has_trimmed};
 pub(crate) use verify::verify_log;
 pub use verify::{TornTail, VerifyReport};

@@ -6,7 +6,7 @@
 
 use uuid::Uuid;
 
-use super::base::{TrimBase, clear_trimmed};
+use super::base::TrimBase;
 use super::ending::TailEnd;
 use super::files::{create_temporary, failed, is_ours, put_in_place, replace_file};
 use super::head::HeadFile;
@@ -14,6 +14,7 @@ use super::live::LiveFile;
 use super::stage::{Cursor, Stage};
 use super::survey::{Claim, FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
 use super::tail::{COMMIT_BLOCK, Tail, TailStart};
+use super::trim::clear_trimmed;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Step, Walker, name_of,

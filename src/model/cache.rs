@@ -125,6 +125,7 @@ impl<M: Model + Clone> Fold for Cached<M> {
         if let Some(state) = states.by_place.get_mut(&place.key())
             && state.store == store.identity()
             && state.resumed.position <= store.last_position()
+            && counts(store, place, state.resumed)
         {
             state.used = uses;
             self.model = state.model.clone();
@@ -161,6 +162,14 @@ impl<M: Model + Clone> Fold for Cached<M> {
 impl<M: Model + Clone> Parts for Cached<M> {
     fn each(&mut self, visit: &mut dyn FnMut(&mut dyn Fold)) {
         visit(self);
+    }
+}
+
+/// Whether the stream still lives the life that the state was folded from.
+fn counts(store: &Store, place: &Place, resumed: Resumed) -> bool {
+    match place {
+        Place::Stream(stream) => store.is_reached_by(stream, resumed.version),
+        Place::Query(_) => true,
     }
 }
 

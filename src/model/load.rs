@@ -146,7 +146,13 @@ impl Part {
             }
         })?;
         outcome?;
-        if matches!(self.place, Place::Stream(_)) {
+        if let Place::Stream(stream) = &self.place {
+            // Where nothing is shown, what is hidden still counts for what is expected.
+            if folded == 0
+                && let Some(head) = store.head(stream)?.filter(|head| head.last_position <= until)
+            {
+                version = version.max(head.version);
+            }
             self.resumed.version = version;
         }
         self.resumed.position = until;

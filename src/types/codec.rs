@@ -123,6 +123,7 @@ mod tests {
             recorded_at: crate::types::Timestamp::default(),
             layout: crate::types::BodyLayout::default(),
             body: data.leak(),
+            hidden: None,
         }
     }
 

@@ -7,6 +7,7 @@ mod event;
 mod expect;
 mod fresh;
 pub(crate) mod json;
+mod lifecycle;
 mod limits;
 mod position;
 mod query;
@@ -19,6 +20,7 @@ mod trim;
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use event::{ContentType, IntoEvent, NewEvent};
 pub use expect::Expect;
+pub use lifecycle::{Hidden, HiddenReason, Retention, StreamState};
 pub use limits::Limits;
 pub use position::{Position, Timestamp, Version};
 pub use query::{Query, QueryItem};
@@ -30,6 +32,7 @@ pub use trim::{Trim, Trimmed};
 
 #[cfg(all(feature = "bincode", feature = "model"))]
 pub(crate) use codec::{from_bincode, to_bincode};
+pub(crate) use lifecycle::{Lifecycle, StreamChange};
 pub(crate) use limits::{
     BATCH_BYTES_MAX, EVENT_TYPE_MAX, METADATA_MAX, NAME_MAX, STREAM_NAME_MAX, SUBJECT_MAX, TAG_MAX,
     TAGS_MAX,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::error::{Error, ErrorKind, Result};
 use super::event::ContentType;
 use super::json;
+use super::lifecycle::HiddenReason;
 use super::position::{Position, Timestamp, Version};
 use super::stream::StreamName;
 
@@ -38,6 +39,7 @@ pub struct EventRef<'a> {
     pub(crate) recorded_at: Timestamp,
     pub(crate) layout: BodyLayout,
     pub(crate) body: &'a [u8],
+    pub(crate) hidden: Option<HiddenReason>,
 }
 
 fn text(bytes: &[u8], range: Range<u32>) -> &str {
@@ -49,6 +51,13 @@ fn part(bytes: &[u8], range: Range<u32>) -> &[u8] {
 }
 
 impl<'a> EventRef<'a> {
+    /// Why its stream's settings hide it, if they do; known only to reads that were asked to mark
+    /// such events, with [`Hidden::Mark`](crate::Hidden::Mark).
+    #[must_use]
+    pub fn hidden(&self) -> Option<HiddenReason> {
+        self.hidden
+    }
+
     /// Its number within the store.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -171,6 +180,7 @@ impl<'a> EventRef<'a> {
             recorded_at: self.recorded_at,
             layout: self.layout,
             body: self.body.into(),
+            hidden: self.hidden,
         }
     }
 }
@@ -213,9 +223,17 @@ pub struct RecordedEvent {
     recorded_at: Timestamp,
     layout: BodyLayout,
     body: Box<[u8]>,
+    hidden: Option<HiddenReason>,
 }
 
 impl RecordedEvent {
+    /// Why its stream's settings hide it, if they do; known only to reads that were asked to mark
+    /// such events, with [`Hidden::Mark`](crate::Hidden::Mark).
+    #[must_use]
+    pub fn hidden(&self) -> Option<HiddenReason> {
+        self.hidden
+    }
+
     /// The same event, borrowed.
     #[must_use]
     pub fn as_ref(&self) -> EventRef<'_> {
@@ -225,6 +243,7 @@ impl RecordedEvent {
             recorded_at: self.recorded_at,
             layout: self.layout,
             body: &self.body,
+            hidden: self.hidden,
         }
     }
 

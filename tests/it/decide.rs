@@ -570,3 +570,41 @@ fn a_model_that_was_not_told_whose_it_is_has_no_stream() {
     let error = store.load(Account::default()).unwrap_err();
     assert!(error.to_string().contains("needs an id"), "{error}");
 }
+
+/// A deleted stream is as good as a new one for whoever decides on it: nothing of the life that has
+/// ended is gone on from, neither out of a cache nor out of a snapshot.
+#[test]
+fn a_decision_on_a_deleted_stream_begins_from_nothing() {
+    let store = Store::in_memory().unwrap();
+    let cache = ModelCache::new(10);
+    let load = || store.load(cache.of(Account::of("ada"))).unwrap();
+    store.append("Account-ada", Expect::NoStream, [opened()]).unwrap();
+    (0..12).for_each(|_| deposit(&store, "ada", 5));
+    assert!(store.snapshot("Account-ada", "account").unwrap().is_some());
+    assert_eq!((load().open, load().balance), (true, 60));
+    store.delete_stream("Account-ada", Expect::Any).unwrap();
+    assert_eq!(*load(), Account::of("ada"), "the cache has forgotten");
+    assert_eq!(store.load(Account::of("ada")).unwrap(), Account::of("ada"), "so has the snapshot");
+    let refused = store.decide(cache.of(Account::of("ada")), |account| withdraw(account, 1));
+    assert!(matches!(refused, Err(DecideError::Refused(No::Closed))), "{refused:?}");
+    store.decide(cache.of(Account::of("ada")), |_| Ok::<_, No>([opened()])).unwrap();
+    deposit(&store, "ada", 7);
+    assert_eq!((load().open, load().balance), (true, 7));
+    let head = store.head("Account-ada").unwrap().unwrap();
+    assert_eq!(head.version, Version::new(15));
+}
+
+#[test]
+fn a_truncated_stream_is_folded_from_a_snapshot_that_reaches_it() {
+    let store = Store::in_memory().unwrap();
+    store.append("Account-ada", Expect::NoStream, [opened()]).unwrap();
+    (0..12).for_each(|_| deposit(&store, "ada", 5));
+    let saved = store.snapshot("Account-ada", "account").unwrap().unwrap().version;
+    let bound = |first: Version| {
+        let retention = factlog::Retention::default().truncate_before(first);
+        store.retain("Account-ada", retention).unwrap();
+        store.load(Account::of("ada")).unwrap().balance
+    };
+    assert_eq!(bound(saved.next()), 60);
+    assert_eq!(bound(saved.next().next()), 5 * (13 - saved.next().get()), "it ends too early");
+}

@@ -10,19 +10,20 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use factlog::disk::SimDisk;
 use factlog::{
-    ContentType, ErrorKind, Expect, NewEvent, Position, Query, RecordedEvent, Result, Store, Trim,
-    Uuid, Version,
+    ContentType, ErrorKind, Expect, NewEvent, Position, Query, RecordedEvent, Result, Retention,
+    Store, StreamState, Trim, Uuid, Version,
 };
 use serde_json::{Value, json};
 
 use crate::rig::{data, event, options, read_only};
 
 const STORE: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0001);
-const NAMES: [&str; 8] =
-    ["plain", "segments", "trimmed", "frames", "saved", "torn", "damaged", "recovered"];
+const NAMES: [&str; 9] =
+    ["plain", "segments", "trimmed", "frames", "saved", "lives", "torn", "damaged", "recovered"];
 
 fn crc(start: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(start);
@@ -65,6 +66,21 @@ fn rich(store: &Store) {
     batch.append("Cart-ü-2", Expect::NoStream, [event(3, 3), event(4, 0)]).commit().unwrap();
 }
 
+/// Twice, so that the second base has what is in the first.
+fn trim_twice(store: &Store) {
+    rich(&store);
+    let carrying = store.batch().append("Big-1", Expect::Any, [event(5, 4_000)]);
+    carrying.checkpoint("carried", Position::new(4)).commit().unwrap();
+    for number in 6..18 {
+        let stream = format!("Big-{}", number % 2);
+        store.append(stream, Expect::Any, [event(number, 4_000)]).unwrap();
+    }
+    for position in [10, 15] {
+        let trim = Trim::before(Position::new(position)).past_checkpoints();
+        assert!(store.trim(trim).unwrap().segments > 0);
+    }
+}
+
 /// Writes the store of that name.
 fn made(name: &str) -> SimDisk {
     let disk = named();
@@ -79,20 +95,7 @@ fn made(name: &str) -> SimDisk {
             }
             assert!(store.stats().segments >= 3);
         }
-        "trimmed" => {
-            rich(&store);
-            let carrying = store.batch().append("Big-1", Expect::Any, [event(5, 4_000)]);
-            carrying.checkpoint("carried", Position::new(4)).commit().unwrap();
-            for number in 6..18 {
-                let stream = format!("Big-{}", number % 2);
-                store.append(stream, Expect::Any, [event(number, 4_000)]).unwrap();
-            }
-            // Twice, so that the second base has what is in the first.
-            for position in [10, 15] {
-                let trim = Trim::before(Position::new(position)).past_checkpoints();
-                assert!(store.trim(trim).unwrap().segments > 0);
-            }
-        }
+        "trimmed" => trim_twice(&store),
         "frames" => {
             let large = |n: u8| {
                 let data = vec![n; 700_000];
@@ -115,6 +118,20 @@ fn made(name: &str) -> SimDisk {
                 let given = (Version::new(version), 2);
                 store.save_snapshot("Order-1", "state", given, data(version, 9)).unwrap();
             }
+        }
+        "lives" => {
+            rich(&store);
+            store.append("Order-1", Expect::Any, [event(5, 1)]).unwrap();
+            store.delete_stream("Cart-ü-2", Expect::Version(Version::new(2))).unwrap();
+            store.tombstone_stream("Never-1", Expect::NoStream).unwrap();
+            let bounds = Retention::default().truncate_before(Version::new(2)).keep_last(3);
+            store.retain("Order-1", bounds.max_age(Duration::from_secs(3_600))).unwrap();
+            let batch = store.batch().append("Gone-1", Expect::NoStream, [event(6, 1)]);
+            batch
+                .tombstone("Gone-1", Expect::Any)
+                .checkpoint("c", Position::new(5))
+                .commit()
+                .unwrap();
         }
         _ => rich(&store),
     }
@@ -253,6 +270,13 @@ fn answers(store: &Store) -> Vec<Value> {
     for info in store.streams("").unwrap() {
         let name = info.name.as_str();
         let head = (info.version.get(), info.last_position.get());
+        if !matches!(info.state, StreamState::Live(_))
+            || store.retention(name).unwrap() != Retention::default()
+        {
+            let retention = format!("{:?}", store.retention(name).unwrap());
+            let state = format!("{:?}", info.state);
+            lines.push(json!({ "stream": name, "state": state, "retention": retention }));
+        }
         let (found, backward) = (store.read_stream(name), store.read_stream(name).backward());
         lines.push(json!({ "stream": name, "head": head, "events": positions(found),
             "backward": positions(backward) }));

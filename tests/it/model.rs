@@ -14,7 +14,7 @@ use factlog::{
     Appended, ErrorKind, IdScope, ManualClock, Options, Position, Result, Store, Trim, Version,
 };
 
-use plain::{Part, Plain, answer, refusal};
+use plain::{Change, Life, Part, Plain, answer, refusal};
 use program::{Dice, Reopen, Step};
 
 /// Where the store of a case lives.
@@ -69,6 +69,12 @@ fn commit(store: &Store, parts: &[Part]) -> Result<Appended> {
             Part::Condition(ask, after) => batch.condition(ask.query(), Position::new(*after)),
             Part::FailsIfExists(ask) => batch.fails_if_exists(ask.query()),
             Part::Checkpoint(name, position) => batch.checkpoint(*name, Position::new(*position)),
+            Part::Change(stream, expect, Change::Delete) => batch.delete(*stream, *expect),
+            Part::Change(stream, expect, Change::Tombstone) => batch.tombstone(*stream, *expect),
+            Part::Change(stream, _, Change::Retain(before, last, age)) => {
+                let life = Life { retention: (*before, *last, *age), ..Life::default() };
+                batch.retain(*stream, life.retention())
+            }
         };
     }
     batch.commit()
@@ -91,7 +97,7 @@ impl Case {
         let how = Reopen { close: true, map: dice.chance(2), rebuild: false, lose_sidecars: false };
         let store = Some(place.open(how));
         let ids_per_stream = place.scope == IdScope::Stream;
-        let plain = Plain { ids_per_stream, ..Plain::default() };
+        let plain = Plain { ids_per_stream, clock: 1_000, ..Plain::default() };
         Self { dice, place, clock: 1_000, store, plain, sent: Vec::new() }
     }
 
@@ -150,6 +156,7 @@ impl Case {
             }
             Step::Clock(micros) => {
                 self.clock = micros;
+                self.plain.clock = micros;
                 self.place.clock.set(micros);
             }
             Step::Trim(keep, past) => self.trim(keep, past),

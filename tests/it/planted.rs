@@ -84,6 +84,7 @@ const BUGS: &[(&str, &str)] = &[
     ),
     ("SidecarNotChecked", "recovery::a_flipped_bit_in_a_sidecar_changes_nothing"),
     ("HeadsFileTrusted", "heads::a_file_from_another_store_or_of_a_later_end_is_doubted"),
+    ("SettingsForgotten", "heads::the_file_is_there_and_believed_and_nothing_is_made_again"),
     ("IdsForgotten", CUTS),
     ("CheckpointBeforeEvents", "append::in_the_weaker_modes_reads_run_ahead_of_what_is_synced"),
     ("ResetForgotten", "subscriptions::checkpoints::of_saved_and_carried_the_later_counts"),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use factlog::disk::{FaultCall, SimDisk};
 use factlog::{
-    ErrorKind, Expect, ManualClock, NewEvent, Options, Position, Query, RecordedEvent, Result,
-    Store, Uuid, Version,
+    ErrorKind, Expect, Hidden, ManualClock, NewEvent, Options, Position, Query, RecordedEvent,
+    Result, Retention, Store, StreamState, Uuid, Version,
 };
 
 /// The smallest segments there are, so that little is written before a roll.
@@ -109,6 +109,8 @@ pub struct Answers {
     pub queries: Vec<Vec<Position>>,
     pub checkpoints: Result<Vec<(String, u64)>, ErrorKind>,
     pub snapshots: BTreeMap<String, (u64, Vec<u8>)>,
+    /// What is said of the life of each stream, where anything is.
+    pub lives: BTreeMap<String, (StreamState, Retention)>,
 }
 
 fn positions(read: factlog::Read) -> Result<Vec<Position>> {
@@ -126,14 +128,16 @@ pub fn answers(store: &Store) -> Result<Answers> {
         assert_eq!(store.event(event.id())?.as_ref(), Some(event), "found by its id");
         assert_eq!(store.event_at(event.position())?.as_ref(), Some(event));
         let by_version = store.stream_event(event.stream(), event.version())?;
-        assert_eq!(by_version.as_ref(), Some(event), "found by stream and version");
+        assert_eq!(by_version, shown(store, event)?, "found by stream and version");
     }
     let mut streams = BTreeMap::new();
     let (mut snapshots, mut trimmed) = (BTreeMap::new(), BTreeMap::new());
+    let mut lives = BTreeMap::new();
     for info in store.streams("")? {
         let name = info.name.as_str().to_owned();
-        let found = positions(store.read_stream(&*name))?;
-        let mut backward = positions(store.read_stream(&*name).backward())?;
+        let read = || store.read_stream(&*name).hidden(Hidden::Include);
+        let found = positions(read())?;
+        let mut backward = positions(read().backward())?;
         backward.reverse();
         assert_eq!(found, backward, "{name} reads the same backward");
         let known = all.iter().filter(|event| event.stream() == name);
@@ -144,6 +148,9 @@ pub fn answers(store: &Store) -> Result<Answers> {
         assert!(gone == 0 || before > 0, "{name} has lost {gone} events");
         if let Some(snapshot) = store.snapshot(&*name, "state")? {
             snapshots.insert(name.clone(), (snapshot.version.get(), snapshot.data.clone()));
+        }
+        if (info.state, store.retention(&*name)?) != (live(info.version), Retention::default()) {
+            lives.insert(name.clone(), (info.state, store.retention(&*name)?));
         }
         streams.insert(name, (head.version.get(), head.last_position.get(), found));
     }
@@ -173,7 +180,20 @@ pub fn answers(store: &Store) -> Result<Answers> {
         streams,
         categories,
         snapshots,
+        lives,
     })
+}
+
+fn live(version: Version) -> StreamState {
+    StreamState::Live(version)
+}
+
+/// The event as a reader of its stream gets it: not at all where it is hidden.
+fn shown(store: &Store, event: &RecordedEvent) -> Result<Option<RecordedEvent>> {
+    let marked = store.read_stream(event.stream()).hidden(Hidden::Mark);
+    let found = marked.from(event.version()).to(event.version()).to_vec()?;
+    assert_eq!(found, std::slice::from_ref(event), "in its stream at its version");
+    Ok(found.into_iter().find(|event| event.hidden().is_none()))
 }
 
 /// Several streams, batches over several of them, a reopening, two rolls, checkpoints of both
@@ -193,11 +213,13 @@ pub fn sample(disk: &SimDisk) -> Store {
         .unwrap();
     store.save_checkpoint("reader", Position::new(2)).unwrap();
     save_snapshot(&store, "A-1", 2);
+    store.retain("A-2", Retention::default().keep_last(2)).unwrap();
     store.close().unwrap();
     let store = open(disk).unwrap();
     store.append("B-1", Expect::Any, [event(7, 10_600)]).unwrap();
     store.append("C-1", Expect::Any, [event(8, 20)]).unwrap();
     store.append("B-1", Expect::Any, [event(9, 1500)]).unwrap();
+    store.delete_stream("B-1", Expect::Version(Version::new(3))).unwrap();
     store.save_checkpoint("reader", Position::new(5)).unwrap();
     for number in 10..13 {
         store.append(format!("A-{}", number % 2), Expect::Any, [event(number, 10)]).unwrap();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use factlog::disk::{Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{
-    Delivery, ErrorKind, Expect, ManualClock, Position, Query, Recovery, Source, Start, Store,
-    Trim, Trimmed, Version,
+    Delivery, ErrorKind, Expect, ManualClock, Position, Query, Recovery, Retention, Source, Start,
+    Store, Trim, Trimmed, Version,
 };
 
 use crate::rig::{NOW, answers, event, id, open, options, read_only, save_snapshot};
@@ -497,6 +497,36 @@ fn indexes_from_sidecars_from_the_log_and_from_the_heads_file_answer_alike() {
     }
     let rebuilt = options().rebuild_index(true).open_on(Arc::new(disk)).unwrap();
     assert_eq!(answers(&rebuilt).unwrap(), known);
+}
+
+#[test]
+fn the_life_of_a_stream_goes_on_when_what_set_it_is_trimmed() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    store.append("Gone-1", Expect::Any, [event(0, 5)]).unwrap();
+    store.append("Off-1", Expect::Any, [event(1, 5)]).unwrap();
+    store.delete_stream("Off-1", Expect::Any).unwrap();
+    store.tombstone_stream("Gone-1", Expect::Any).unwrap();
+    store.retain("A-1", Retention::default().keep_last(5)).unwrap();
+    fill(&store, 2..100);
+    let known = answers(&store).unwrap();
+    store.trim(Trim::keep_events(40)).unwrap();
+    let check = |store: &Store| {
+        assert_eq!(answers(store).unwrap().lives, known.lives);
+        assert_eq!(store.read_stream("A-1").count().unwrap(), 5);
+        let deleted = store.append("Gone-1", Expect::Any, [event(500, 5)]).unwrap_err();
+        assert_eq!(deleted.kind(), ErrorKind::Deleted);
+        assert_eq!(store.read_stream("Off-1").from(Version::new(1)).count().unwrap(), 0);
+    };
+    check(&store);
+    store.trim(Trim::keep_events(10)).unwrap();
+    check(&store);
+    store.close().unwrap();
+    for how in [options(), options().rebuild_index(true)] {
+        check(&how.open_on(Arc::new(disk.copy())).unwrap());
+    }
+    let next = open(&disk).unwrap().append("Off-1", Expect::Any, [event(501, 5)]).unwrap();
+    assert_eq!(next.streams[0].first, Version::new(2));
 }
 
 /// Found by the model: a file of heads from before the trimmed segments was asked before the base,

@@ -12,8 +12,12 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use factlog::{ContentType, ErrorKind, Expect, NewEvent, Options, Position, RecordedEvent, Store};
+use factlog::{
+    ContentType, ErrorKind, Expect, NewEvent, Options, Position, RecordedEvent, Retention, Store,
+    StreamState, Version,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -159,6 +163,9 @@ fn same(dir: &Path) -> Said {
     let theirs = said.says["checkpoints"].as_object().unwrap();
     let theirs = theirs.iter().map(|(name, of)| (name.clone(), of[0].as_u64().unwrap()));
     assert_eq!(theirs.collect::<Vec<_>>(), checkpoints(&store));
+    for (stream, settings) in said.says["settings"].as_object().unwrap() {
+        assert_eq!(*settings, settings_of(&store, stream), "{stream}");
+    }
     let recovered = agree(opened.path());
     assert_eq!((recovered.code, &recovered.lines), (0, &said.lines));
     store.append("After-1", Expect::Any, [NewEvent::binary("After", *b"all")]).unwrap();
@@ -167,6 +174,36 @@ fn same(dir: &Path) -> Said {
     assert_eq!((again.code, &again.says["closed"]), (0, &Value::Bool(true)));
     assert_eq!(again.lines.len(), said.lines.len() + 1);
     said
+}
+
+fn settings_of(store: &Store, stream: &str) -> Value {
+    let retention = store.retention(stream).unwrap();
+    let age = retention.max_age.map_or(0, |age| age.as_micros() as u64);
+    let before = retention.truncate_before.map_or(0, Version::get);
+    let (deleted, tombstoned) = match store.stream_state(stream).unwrap() {
+        StreamState::SoftDeleted(at) => (at.get(), false),
+        StreamState::Tombstoned(_) => (0, true),
+        _ => (0, false),
+    };
+    serde_json::json!([before, retention.keep_last.unwrap_or(0), age, deleted, tombstoned])
+}
+
+#[test]
+fn they_agree_on_the_settings_of_streams() {
+    if !python() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = options().open(dir.path()).unwrap();
+    fill(&store, 0, 20);
+    store.delete_stream("A-1", Expect::Any).unwrap();
+    store.tombstone_stream("Größe-7", Expect::NoStream).unwrap();
+    let retention = Retention::default().keep_last(2).max_age(Duration::from_secs(60));
+    store.retain("Stream-1", retention).unwrap();
+    store.retain("Stream-1", retention.truncate_before(Version::new(2))).unwrap();
+    store.close().unwrap();
+    let said = same(dir.path());
+    assert_eq!(said.says["settings"].as_object().unwrap().len(), 3);
 }
 
 fn event(n: u64) -> NewEvent {

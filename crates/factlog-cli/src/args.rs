@@ -18,6 +18,7 @@ use crate::verbs::init::InitArgs;
 use crate::verbs::read::ReadArgs;
 use crate::verbs::shell::{CompletionsArgs, ManArgs};
 use crate::verbs::stats::{StatsArgs, TypesArgs};
+use crate::verbs::stream::StreamArgs;
 use crate::verbs::streams::StreamsArgs;
 use crate::verbs::subs::SubsArgs;
 use crate::verbs::tail::TailArgs;
@@ -122,6 +123,8 @@ pub enum Verb {
     Get(GetArgs),
     /// List streams, or categories
     Streams(StreamsArgs),
+    /// The life of one stream: show, delete, tombstone, retain
+    Stream(StreamArgs),
     /// List event types with their counts
     Types(TypesArgs),
     /// What there is most of: streams, categories and types, by events or bytes

@@ -42,6 +42,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Stats(args) => verbs::stats::run(global, args),
         Verb::Subs(args) => verbs::subs::run(global, args),
         Verb::Streams(args) => verbs::streams::run(global, args),
+        Verb::Stream(args) => verbs::stream::run(global, args),
         Verb::Info(args) => verbs::info::run(global, args),
         Verb::Import(args) => verbs::import::run(global, args),
         Verb::Export(args) => verbs::export::run(global, args),

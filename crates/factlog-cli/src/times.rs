@@ -3,6 +3,7 @@
 //! Knows: how times are written and read. Does not know: what they are the times of.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use factlog::Timestamp;
 
@@ -77,6 +78,15 @@ pub fn parse_now(text: &str) -> Result<Timestamp, String> {
 
 fn from_jiff(time: jiff::Timestamp) -> Timestamp {
     Timestamp::from_micros(u64::try_from(time.as_microsecond()).unwrap_or(0))
+}
+
+/// A length of time as the command line takes it: `90s`, `5m`, `2h`, `30d`, `4w`.
+///
+/// # Errors
+/// A sentence with examples.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let micros = age(text).ok_or("give a length of time: 90s, 5m, 2h, 30d, 4w")?;
+    Ok(Duration::from_micros(micros))
 }
 
 fn age(text: &str) -> Option<u64> {

@@ -273,7 +273,10 @@ fn streams_and_info_tell_what_there_is() {
     let streams = home.values(&["streams", "--json"]);
     let names: Vec<&str> = streams.iter().map(|s| s["stream"].as_str().unwrap()).collect();
     assert_eq!(names, ["A-1", "B-1"]);
-    assert_eq!(streams[1], serde_json::json!({"stream":"B-1","version":3,"last_position":6}));
+    assert_eq!(
+        streams[1],
+        serde_json::json!({"stream":"B-1","version":3,"last_position":6,"state":"live"})
+    );
     assert_eq!(home.lines(&["streams", "--prefix", "A"]).len(), 1);
     assert_eq!(home.lines(&["streams", "--top", "1", "--sort", "recent"]).len(), 1);
     let categories = home.values(&["streams", "--categories", "--json"]);

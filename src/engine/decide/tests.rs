@@ -8,13 +8,15 @@ use super::*;
 use crate::engine::batch::BatchEvent;
 use crate::format::{Record, decode_event, encode_event};
 use crate::sync::Arc;
-use crate::types::{Limits, NewEvent, QueryItem, RecordedEvent};
+use crate::types::{Limits, NewEvent, QueryItem, RecordedEvent, Retention};
+
+mod lifecycle;
 
 /// What is known, as a plain list.
 #[derive(Debug, Clone, Default)]
 struct Ledger {
     events: Vec<RecordedEvent>,
-    deleted: HashMap<String, fn(Version) -> StreamState>,
+    lives: HashMap<String, Lifecycle>,
     checkpoints: HashMap<String, Position>,
     ids_per_stream: bool,
     trimmed: u64,
@@ -30,8 +32,10 @@ impl Ledger {
                     let place = (position, *version, 0);
                     let record = Record::unplaced(&batch.records[*start..], place).unwrap();
                     let event = decode_event(&record).unwrap().to_owned();
-                    self.deleted.remove(event.stream());
                     self.events.push(event);
+                }
+                for write in &accepted.settings {
+                    self.lives.insert(write.stream.as_str().into(), write.lifecycle);
                 }
                 &accepted.checkpoint
             }
@@ -47,14 +51,23 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    fn delete(&mut self, stream: &str) {
+        let (last, now) = self.stream(stream);
+        self.lives.insert(stream.into(), Lifecycle { deleted_at: last, ..now });
+    }
+
+    fn bury(&mut self, stream: &str) {
+        let (_, now) = self.stream(stream);
+        self.lives.insert(stream.into(), Lifecycle { tombstoned: true, ..now });
+    }
+}
+
 impl Knowledge for Ledger {
-    fn stream(&self, name: &str) -> StreamState {
+    fn stream(&self, name: &str) -> (Version, Lifecycle) {
         let last = self.events.iter().rev().find(|event| event.stream() == name);
-        match (last.map(RecordedEvent::version), self.deleted.get(name)) {
-            (last, Some(deleted)) => deleted(last.unwrap_or_default()),
-            (Some(last), None) => StreamState::Live(last),
-            (None, None) => StreamState::Never,
-        }
+        let last = last.map(RecordedEvent::version).unwrap_or_default();
+        (last, self.lives.get(name).copied().unwrap_or_default())
     }
 
     fn event_with_id(&self, id: &Uuid, stream: &str) -> Result<Option<StoredEvent>> {
@@ -249,8 +262,8 @@ fn say(decision: &Decision) -> String {
 fn states() -> World {
     let ask = |name: &str, n| write(name, Expect::Any, &[n, n + 1, n + 2]);
     let mut world = World::with([ask("E", 1), ask("S", 4), ask("T", 7)]);
-    world.known.deleted.insert("S".into(), StreamState::SoftDeleted);
-    world.known.deleted.insert("T".into(), StreamState::Tombstoned);
+    world.known.delete("S");
+    world.known.bury("T");
     world
 }
 
@@ -434,9 +447,9 @@ fn every_kind_of_retry_is_judged_by_the_table() {
         assert_eq!(said(ask), "IdConflict @10", "partial, {expect} on {stream}");
         world.commit(write(stream, Expect::Any, &[30, 31]));
         assert_eq!(world.say(full()), original, "more since, {expect} on {stream}");
-        world.known.deleted.insert(stream.into(), StreamState::SoftDeleted);
+        world.known.delete(stream);
         assert_eq!(world.say(full()), original, "deleted since, {expect} on {stream}");
-        world.known.deleted.insert(stream.into(), StreamState::Tombstoned);
+        world.known.bury(stream);
         assert_eq!(world.say(full()), "Deleted", "tombstoned since, {expect} on {stream}");
     }
 }
@@ -829,6 +842,8 @@ struct Plan {
     conditions: Vec<(u8, u8)>,
     none: Option<u8>,
     checkpoint: Option<u8>,
+    /// Which of the streams is changed, and how.
+    changes: Vec<(usize, u8)>,
 }
 
 impl Plan {
@@ -863,6 +878,18 @@ impl Plan {
         if let Some(position) = self.checkpoint {
             ask = ask.checkpoint("c", position.into());
         }
+        for (at, how) in self.changes.iter().filter(|(at, _)| *at < parts.len()) {
+            let all = Retention::default();
+            let change = match how {
+                0 => StreamChange::Tombstone,
+                1..=5 => StreamChange::Delete,
+                more if more % 2 == 0 => StreamChange::Retain(all.keep_last(u64::from(*more))),
+                more => {
+                    StreamChange::Retain(all.truncate_before(Version::new(u64::from(*more - 5))))
+                }
+            };
+            ask.0.changes.push((*at, change));
+        }
         ask
     }
 }
@@ -884,11 +911,14 @@ fn plan() -> impl Strategy<Value = Plan> {
     let conditions = proptest::collection::vec((0..40_u8, 0..12_u8), 0..2);
     let none = proptest::option::weighted(0.1, 0..40_u8);
     let checkpoint = proptest::option::weighted(0.3, 0..12_u8);
-    (parts, conditions, none, checkpoint).prop_map(|(parts, conditions, none, checkpoint)| Plan {
+    let changes = proptest::collection::vec((0..3_usize, 0..12_u8), 0..2);
+    let all = (parts, conditions, none, checkpoint, changes);
+    all.prop_map(|(parts, conditions, none, checkpoint, changes)| Plan {
         parts,
         conditions,
         none,
         checkpoint,
+        changes,
     })
 }
 
@@ -905,8 +935,8 @@ fn without_positions(decision: &Decision) -> String {
     match decision {
         Decision::Accept(accepted) => {
             format!(
-                "{:?} {:?} {:?}",
-                accepted.versions, accepted.answer.streams, accepted.checkpoint
+                "{:?} {:?} {:?} {:?}",
+                accepted.versions, accepted.answer.streams, accepted.checkpoint, accepted.settings
             )
         }
         other => whole(other),
@@ -927,14 +957,10 @@ proptest! {
         let mut group: Option<World> = None;
         for (index, plan) in plans.iter().enumerate() {
             if index == before.min(plans.len() / 2) {
-                let state = match deleted {
-                    0 => None,
-                    1 => Some(StreamState::SoftDeleted as fn(Version) -> StreamState),
-                    _ => Some(StreamState::Tombstoned as fn(Version) -> StreamState),
-                };
-                let exists = one_by_one.stream("S-0") != StreamState::Never;
-                if let Some(state) = state.filter(|_| exists) {
-                    one_by_one.deleted.insert("S-0".into(), state);
+                match deleted {
+                    1 => one_by_one.delete("S-0"),
+                    2 => one_by_one.bury("S-0"),
+                    _ => {}
                 }
                 group = Some(World::new(one_by_one.clone()));
             }

@@ -400,7 +400,7 @@ fn what_must_be_understood_and_is_not_is_unsupported() {
         let built = good().plain(FrameKind::Unknown(code));
         assert_eq!(built.walk().found(), (3, &End::Unsupported), "frame kind {code}");
     }
-    for code in (0..128).filter(|code| !(1..=4).contains(code)) {
+    for code in (0..128).filter(|code| ![1, 2, 3, 4, 7].contains(code)) {
         let unknown = (RecordKind::Unknown(code), 0);
         let built = good().frame(FrameKind::Batch, &[EVENT, unknown], |_| {});
         assert_eq!(built.walk().found(), (3, &End::Unsupported), "record kind {code}");

@@ -24,7 +24,7 @@ use factlog::{
     Error, ErrorKind, Expect, NewEvent, Options, Position, RecordedEvent, Store, Version,
 };
 
-use super::program::{Ending, Planned, Record, snapshot_data};
+use super::program::{Ending, Planned, RETAINED, Record, snapshot_data};
 
 /// A clause that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,7 @@ pub struct Found {
     pub events: Vec<RecordedEvent>,
     pub checkpoint: Option<u64>,
     pub snapshots: BTreeMap<String, Option<u64>>,
+    pub settings: Option<u64>,
 }
 
 impl Found {
@@ -84,7 +85,8 @@ pub fn found(store: &Store, record: &Record) -> Check<Found> {
         }
         snapshots.insert(stream.clone(), saved.map(|saved| saved.version.get()));
     }
-    Ok(Found { before, events, checkpoint, snapshots })
+    let settings = store.retention(RETAINED).map_err(broken("C4"))?.keep_last;
+    Ok(Found { before, events, checkpoint, snapshots, settings })
 }
 
 /// C1, for batches, checkpoints and snapshots. `whole` batches were found.
@@ -99,6 +101,11 @@ pub fn c1_acknowledged_is_there(found: &Found, record: &Record, whole: usize) ->
     };
     let now = found.checkpoint;
     hold(fine, "C1", || format!("checkpoint {now:?}, allowed {allowed:?}, {known} acknowledged"))?;
+    let known = record.settings_acknowledged;
+    let allowed = record.settings.get(known.saturating_sub(1)..).unwrap_or_default();
+    let now = found.settings;
+    let fine = now.map_or(known == 0, |now| allowed.contains(&now));
+    hold(fine, "C1", || format!("settings {now:?}, allowed {allowed:?}, {known} acknowledged"))?;
     for (stream, (versions, known)) in &record.snapshots {
         let now = found.snapshots.get(stream).copied().flatten();
         let allowed = versions.get(known.saturating_sub(1)..).unwrap_or_default();
@@ -385,6 +392,8 @@ pub fn settle(store: &Store, record: &mut Record) -> Check {
     record.followed = record.seen;
     record.checkpoints = found.checkpoint.into_iter().collect();
     record.checkpoints_acknowledged = record.checkpoints.len();
+    record.settings = found.settings.into_iter().collect();
+    record.settings_acknowledged = record.settings.len();
     for (stream, (versions, known)) in &mut record.snapshots {
         *versions = found.snapshots.get(stream).copied().flatten().into_iter().collect();
         *known = versions.len();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use factlog::disk::{Disk, SimDisk};
 use factlog::{
-    Appended, ErrorKind, Expect, NewEvent, Options, Position, Result, Store, Trim, Uuid, Version,
+    Appended, ErrorKind, Expect, NewEvent, Options, Position, Result, Retention, Store, Trim, Uuid,
+    Version,
 };
 
 use super::contract::{self, Broken};
@@ -22,13 +23,15 @@ pub enum Op {
     SaveSnapshot(String),
     /// What is before a position, also past the checkpoint if told so.
     Trim(u64, bool),
+    /// How many events of one stream are shown: settings that a batch carries.
+    Retain(u64),
     Reopen,
 }
 
 impl Op {
     /// Keyed files share sectors between their entries, whatever the options say.
     pub fn is_keyed(&self) -> bool {
-        !matches!(self, Self::Append(..) | Self::Trim(..) | Self::Reopen)
+        !matches!(self, Self::Append(..) | Self::Retain(_) | Self::Trim(..) | Self::Reopen)
     }
 }
 
@@ -41,6 +44,9 @@ pub struct Planned {
     pub id: Uuid,
     pub data: Vec<u8>,
 }
+
+/// The stream whose settings are changed; it has no events.
+pub const RETAINED: &str = "Retained-1";
 
 /// A batch as it was submitted, and its answer.
 #[derive(Debug, Clone)]
@@ -95,6 +101,9 @@ pub struct Record {
     /// The checkpoint's values in order, and how many of them are acknowledged.
     pub checkpoints: Vec<u64>,
     pub checkpoints_acknowledged: usize,
+    /// The same of a stream's settings.
+    pub settings: Vec<u64>,
+    pub settings_acknowledged: usize,
     /// Per stream: versions in order, and how many are acknowledged.
     pub snapshots: BTreeMap<String, (Vec<u64>, usize)>,
     /// Where the log may begin, in the order of the trims, and how many of these are acknowledged.
@@ -127,6 +136,7 @@ impl Record {
         if self.weak && power {
             record.batches.iter_mut().for_each(|batch| batch.answer = None);
             record.checkpoints_acknowledged = 0;
+            record.settings_acknowledged = 0;
             record.snapshots.values_mut().for_each(|(_, known)| *known = 0);
             record.seen = record.followed;
         }
@@ -155,11 +165,12 @@ pub fn program(random: &mut Random, length: u64) -> Vec<Op> {
     let mut number = 0;
     let mut ops = Vec::new();
     for _ in 0..length {
-        ops.push(match random.below(14) {
+        ops.push(match random.below(15) {
             0 => Op::Reopen,
             1 => Op::SaveCheckpoint(1 + random.below(1 + number)),
             2 => Op::ResetCheckpoint(random.below(1 + number)),
             3 => Op::SaveSnapshot(stream_of(random)),
+            14 => Op::Retain(1 + random.below(1_000_000)),
             kind => {
                 let count = 1 + random.below(4);
                 let large = random.below(6) == 0;
@@ -197,7 +208,8 @@ pub fn with_trims(random: &mut Random, ops: Vec<Op>) -> Vec<Op> {
     all
 }
 
-/// Every kind of step, two rolls, two trims, a segment of its own for a large batch, two reopenings.
+/// Every kind of step, two rolls, two trims, a segment of its own for a large batch, two
+/// reopenings.
 pub fn script() -> Vec<Op> {
     let batch = |numbers: &[(&str, u64, usize)]| {
         let events = numbers.iter().map(|(s, n, size)| ((*s).to_owned(), *n, *size));
@@ -208,6 +220,7 @@ pub fn script() -> Vec<Op> {
         batch(&[("A-1", 2, 600), ("A-2", 3, 600), ("B-1", 4, 600)]),
         Op::SaveCheckpoint(2),
         Op::SaveSnapshot("A-1".into()),
+        Op::Retain(4),
         Op::Reopen,
         batch(&[("B-1", 5, 9000)]),
         batch(&[("A-1", 6, 1500), ("A-1", 7, 20)]),
@@ -215,6 +228,7 @@ pub fn script() -> Vec<Op> {
         Op::SaveCheckpoint(7),
         Op::ResetCheckpoint(3),
         Op::SaveSnapshot("A-1".into()),
+        Op::Retain(3),
         batch(&[("A-2", 9, 14_000)]),
         batch(&[("A-2", 10, 40)]),
         Op::Trim(9, true),
@@ -230,7 +244,8 @@ pub fn continuation(depth: u64, random: &mut Random) -> Vec<Op> {
     let size = if random.below(4) == 0 { 9000 } else { random.below(200) as usize };
     let first = vec![("A-1".into(), number, size), ("New".into(), number + 1, 9)];
     let mut ops = vec![Op::Append(first, None)];
-    match random.below(4) {
+    match random.below(5) {
+        3 => ops.push(Op::Retain(number)),
         0 => ops.push(Op::SaveSnapshot("A-1".into())),
         1 => ops.push(Op::SaveCheckpoint(number)),
         2 => ops.push(Op::Reopen),
@@ -288,23 +303,44 @@ pub fn step(store: &Store, op: &Op, record: &mut Record, during: During<'_>) -> 
             }
             saved
         }
-        Op::Trim(before, force) => {
-            let trim = Trim::before(Position::new(*before));
-            let trim = if *force { trim.past_checkpoints() } else { trim };
-            let planned = store.plan_trim(&trim)?;
-            record.firsts.push(planned.first_position.get());
+        Op::Trim(before, force) => trim(store, (*before, *force), record, during),
+        Op::Retain(events) => {
+            record.settings.push(*events);
+            record.ending = Ending::Unknown;
             during(record);
-            let done = store.trim(trim).map(|done| {
-                if done != planned {
-                    record.fail("C12", format!("{planned:?} was planned, {done:?} was trimmed"));
+            let retained = store.retain(RETAINED, Retention::default().keep_last(*events));
+            match &retained {
+                Ok(()) => {
+                    record.settings_acknowledged = record.settings.len();
+                    record.ending = Ending::Open;
                 }
-                record.firsts_acknowledged = record.firsts.len();
-            });
-            // What was not acknowledged may have been done all the same.
-            done
+                Err(error) if record.refused(error) => drop(record.settings.pop()),
+                Err(_) => {}
+            }
+            retained
         }
         Op::Reopen => Ok(()),
     }
+}
+
+fn trim(
+    store: &Store,
+    (before, force): (u64, bool),
+    record: &mut Record,
+    during: During<'_>,
+) -> Result<()> {
+    let trim = Trim::before(Position::new(before));
+    let trim = if force { trim.past_checkpoints() } else { trim };
+    let planned = store.plan_trim(&trim)?;
+    record.firsts.push(planned.first_position.get());
+    during(record);
+    // What is not acknowledged may have been done all the same.
+    let done = store.trim(trim)?;
+    if done != planned {
+        record.fail("C12", format!("{planned:?} was planned, {done:?} was trimmed"));
+    }
+    record.firsts_acknowledged = record.firsts.len();
+    Ok(())
 }
 
 fn append(

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use factlog::{
-    ErrorKind, EventRef, Position, Read, RecordedEvent, Store, Timestamp, Uuid, Version,
+    ErrorKind, EventRef, Hidden, HiddenReason, Position, Read, RecordedEvent, Store, StreamState,
+    Timestamp, Uuid, Version,
 };
 
 use super::plain::{Ask, Plain, Row};
@@ -52,6 +53,13 @@ struct Pair<'a> {
     said: String,
     /// It names something that was trimmed.
     trimmed: bool,
+    /// The version that the caller named to begin with.
+    from: u64,
+    /// Nothing is to be found but this error.
+    refused: Option<ErrorKind>,
+    /// Why each is hidden is to be said.
+    marks: bool,
+    plain: &'a Plain,
 }
 
 impl<'a> Pair<'a> {
@@ -63,37 +71,67 @@ impl<'a> Pair<'a> {
     /// A random source.
     fn of(dice: &mut Dice, store: &Store, plain: &'a Plain) -> Self {
         let every = || plain.retained().collect::<Vec<_>>();
-        let trimmed = false;
-        match dice.below(4) {
-            0 => Self { read: store.read_all(), rows: every(), said: "all".into(), trimmed },
+        let mut pair = match dice.below(4) {
+            0 => Self::plainly(plain, store.read_all(), every(), "all".into()),
             1 => {
                 let stream = dice.pick(STREAMS);
                 let rows = plain.retained().filter(|row| row.stream == stream).collect();
                 let read = store.read_stream(stream);
-                let mut pair = Self { read, rows, said: format!("stream {stream:.20}"), trimmed };
-                pair.versions(dice, (plain.version(stream), plain.trimmed_version(stream)));
-                pair
+                let said = format!("stream {stream:.20}");
+                let mut pair = Self::plainly(plain, read, rows, said);
+                let gone = plain.trimmed_version(stream);
+                pair.versions(dice, (plain.version(stream), gone));
+                let hides = pair.hidden(dice, plain.state(stream) == 'T', true);
+                // Of what the stream hides nothing is missed.
+                let first = if hides { plain.first_shown(stream) } else { 0 };
+                pair.trimmed |= pair.from > 0 && pair.from.max(first) <= gone;
+                return pair;
             }
             2 => {
                 let category = dice.pick(&["A", "B", "É", "none", "A-1", ""]);
                 let of = |row: &&Row| row.category() == Some(category);
                 let rows = plain.retained().filter(of).collect();
                 let said = format!("category {category}");
-                Self { read: store.read_category(category), rows, said, trimmed }
+                Self::plainly(plain, store.read_category(category), rows, said)
             }
             _ => {
                 let ask = ask(dice);
                 let rows = plain.retained().filter(|row| ask.matches(&row.fact)).collect();
-                Self { read: store.read(ask.query()), rows, said: format!("{ask:?}"), trimmed }
+                Self::plainly(plain, store.read(ask.query()), rows, format!("{ask:?}"))
             }
+        };
+        pair.hidden(dice, false, false);
+        pair
+    }
+
+    fn plainly(plain: &'a Plain, read: Read, rows: Vec<&'a Row>, said: String) -> Self {
+        Self { read, rows, said, trimmed: false, from: 0, refused: None, marks: false, plain }
+    }
+
+    /// What is done with hidden events: as it is when nothing is said, or as one of three.
+    /// Answers whether they are left out.
+    fn hidden(&mut self, dice: &mut Dice, tombstoned: bool, of_stream: bool) -> bool {
+        let how =
+            dice.pick(&[None, Some(Hidden::Exclude), Some(Hidden::Include), Some(Hidden::Mark)]);
+        if let Some(how) = how {
+            self.read = self.read.clone().hidden(how);
+            self.said.push_str(&format!(" {how:?}"));
         }
+        self.marks = how == Some(Hidden::Mark);
+        let hides = how == Some(Hidden::Exclude) || how.is_none() && of_stream;
+        if hides {
+            self.refused = tombstoned.then_some(ErrorKind::Deleted);
+            let plain = self.plain;
+            self.rows.retain(|row| plain.hidden(row).is_none());
+        }
+        hides
     }
 
     fn versions(&mut self, dice: &mut Dice, (last, gone): (u64, u64)) {
         if dice.chance(2) {
             let from = dice.around(last);
             self.read = self.read.clone().from(Version::new(from));
-            self.trimmed |= (1..=gone).contains(&from);
+            self.from = from;
             self.keep(format!(" from {from}"), |row| row.version >= from);
         }
         if dice.chance(2) {
@@ -146,7 +184,7 @@ impl<'a> Pair<'a> {
     }
 
     fn check(self, visit: bool) {
-        if self.trimmed {
+        if self.trimmed && self.refused.is_none() {
             let first = self.read.clone().into_iter().next().unwrap();
             let visited = self.read.for_each(|_| ControlFlow::Continue(()));
             let kinds = [first.map(|_| ()), visited].map(|r| r.map_err(|error| error.kind()));
@@ -154,17 +192,29 @@ impl<'a> Pair<'a> {
             return;
         }
         let mut found = Vec::new();
+        if let Some(kind) = self.refused {
+            let read = self.read.count();
+            assert_eq!(read.map_err(|error| error.kind()), Err(kind), "{}", self.said);
+            return;
+        }
         if visit {
             let visited = self.read.for_each(|event| {
-                found.push(of_ref(&event));
+                found.push((of_ref(&event), event.hidden()));
                 ControlFlow::Continue(())
             });
             visited.unwrap();
         } else {
-            found.extend(self.read.into_iter().map(|event| of_event(&event.unwrap())));
+            found.extend(self.read.into_iter().map(|event| {
+                let event = event.unwrap();
+                (of_event(&event), event.hidden())
+            }));
         }
-        let wanted: Vec<Seen> = self.rows.into_iter().map(of_row).collect();
-        let brief = |all: &[Seen]| all.iter().map(|seen| seen.0).collect::<Vec<_>>();
+        let (marks, plain) = (self.marks, self.plain);
+        let reason = |row: &Row| plain.hidden(row).filter(|_| marks);
+        let wanted: Vec<_> = self.rows.into_iter().map(|row| (of_row(row), reason(row))).collect();
+        let brief = |all: &[(Seen, Option<HiddenReason>)]| {
+            all.iter().map(|(seen, reason)| (seen.0, *reason)).collect::<Vec<_>>()
+        };
         assert_eq!(brief(&found), brief(&wanted), "positions of {}", self.said);
         assert_eq!(found, wanted, "contents of {}", self.said);
     }
@@ -191,7 +241,8 @@ fn point(store: &Store, plain: &Plain, position: u64) {
     assert_eq!(at.as_ref().map(of_event), wanted, "event at {position}");
     let Some(row) = row else { return };
     let by = store.stream_event(&row.stream, Version::new(row.version)).unwrap();
-    assert_eq!(by.as_ref().map(of_event), wanted, "{} at version {}", row.stream, row.version);
+    let shown = wanted.filter(|_| plain.hidden(row).is_none());
+    assert_eq!(by.as_ref().map(of_event), shown, "{} at version {}", row.stream, row.version);
     let newest = plain.rows.iter().rev().find(|other| other.fact.id == row.fact.id);
     let by = store.event(row.fact.id).unwrap();
     assert_eq!(by.as_ref().map(of_event), newest.map(of_row), "event by id at {position}");
@@ -218,17 +269,13 @@ fn gone(store: &Store, plain: &Plain, row: &Row) {
 /// Everything that can be asked.
 pub fn everything(dice: &mut Dice, store: &Store, plain: &Plain) {
     assert_eq!(store.last_position().get(), plain.last());
-    let all = Pair {
-        read: store.read_all(),
-        rows: plain.retained().collect(),
-        said: "all".into(),
-        trimmed: false,
-    };
-    all.check(false);
+    let rows = plain.retained().collect();
+    Pair::plainly(plain, store.read_all(), rows, "all".into()).check(false);
     for stream in STREAMS {
         let rows = plain.retained().filter(|row| row.stream == *stream).collect();
         let said = format!("whole stream {stream:.20}");
-        Pair { read: store.read_stream(*stream), rows, said, trimmed: false }.check(true);
+        let read = store.read_stream(*stream).hidden(Hidden::Include);
+        Pair::plainly(plain, read, rows, said).check(true);
         heads(store, plain, stream);
     }
     for position in 0..=plain.last() + 1 {
@@ -248,9 +295,19 @@ fn heads(store: &Store, plain: &Plain, stream: &str) {
     let last = store.last_event(stream).map_err(|error| error.kind());
     let wanted = match newest {
         Some(row) if row.position <= plain.trimmed => Err(ErrorKind::Trimmed),
-        newest => Ok(newest.map(of_row)),
+        newest => Ok(newest.filter(|row| plain.hidden(row).is_none()).map(of_row)),
     };
     assert_eq!(last.map(|last| last.as_ref().map(of_event)), wanted, "last event of {stream}");
+    let at = Version::new(plain.version(stream));
+    let state = match plain.state(stream) {
+        'N' => StreamState::Never,
+        'S' => StreamState::SoftDeleted(at),
+        'T' => StreamState::Tombstoned(at),
+        _ => StreamState::Live(at),
+    };
+    assert_eq!(store.stream_state(stream).unwrap(), state, "state of {stream}");
+    assert!(head.is_none_or(|head| head.state == state));
+    assert_eq!(store.retention(stream).unwrap(), plain.life(stream).retention());
     let beyond = Version::new(plain.version(stream) + 1);
     for version in [Version::NONE, beyond, Version::new(u64::MAX)] {
         assert_eq!(store.stream_event(stream, version).unwrap(), None, "{stream} at {version}");
@@ -262,7 +319,7 @@ fn lists(store: &Store, plain: &Plain) {
     let mut categories: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for row in &plain.rows {
         streams.insert(&row.stream, (row.version, row.position));
-        if let Some(category) = row.category() {
+        if let Some(category) = row.category().filter(|_| plain.state(&row.stream) == 'E') {
             categories.entry(category).or_default().insert(&row.stream);
         }
     }
@@ -299,7 +356,12 @@ fn saved(store: &Store, plain: &Plain) {
             let found = store.snapshot(*stream, name).unwrap();
             let found = found.map(|s| (s.version.get(), s.schema_version, s.data));
             let key = ((*stream).to_owned(), (*name).to_owned());
-            assert_eq!(found, plain.snapshots.get(&key).cloned(), "snapshot {stream:.20} {name}");
+            let life = plain.life(stream);
+            let reaches = |version: u64| {
+                !life.tombstoned && version > life.deleted_at && version + 1 >= life.retention.0
+            };
+            let saved = plain.snapshots.get(&key).filter(|saved| reaches(saved.0));
+            assert_eq!(found, saved.cloned(), "snapshot {stream:.20} {name}");
         }
     }
 }

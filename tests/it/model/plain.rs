@@ -1,8 +1,12 @@
-//! What a store ought to be: a list of events, two maps, and the rules read off the design page.
+//! What a store ought to be: a list of events, three maps, and the rules read off the design page.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use factlog::{ErrorKind, Expect, NewEvent, Position, Query, QueryItem, Uuid, Version};
+use std::time::Duration;
+
+use factlog::{
+    ErrorKind, Expect, HiddenReason, NewEvent, Position, Query, QueryItem, Retention, Uuid, Version,
+};
 
 /// An event as it was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +89,52 @@ pub enum Part {
     Condition(Ask, u64),
     FailsIfExists(Ask),
     Checkpoint(&'static str, u64),
+    Change(&'static str, Expect, Change),
+}
+
+/// What is done to a stream's life: of a retention, truncate before, keep last, max age; 0 is none.
+#[derive(Debug, Clone, Copy)]
+pub enum Change {
+    Delete,
+    Tombstone,
+    Retain(u64, u64, u64),
+}
+
+/// A stream's settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Life {
+    pub deleted_at: u64,
+    pub tombstoned: bool,
+    /// Truncate before, keep last, max age; 0 is none.
+    pub retention: (u64, u64, u64),
+}
+
+impl Life {
+    pub fn retention(&self) -> Retention {
+        let (before, last, age) = self.retention;
+        let mut all = Retention::default();
+        if before > 0 {
+            all = all.truncate_before(Version::new(before));
+        }
+        if last > 0 {
+            all = all.keep_last(last);
+        }
+        if age > 0 {
+            all = all.max_age(Duration::from_micros(age));
+        }
+        all
+    }
+}
+
+impl Part {
+    fn stream(&self) -> Option<&'static str> {
+        match self {
+            Self::Append(stream, ..) | Self::Check(stream, _) | Self::Change(stream, ..) => {
+                Some(stream)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What an append answers, in plain numbers: already, first, last, and per stream first and last.
@@ -113,6 +163,9 @@ pub struct Plain {
     pub trimmed: u64,
     /// The latest stamp given, to an event or to a frame without events.
     pub stamped: u64,
+    pub lives: BTreeMap<String, Life>,
+    /// The time of whoever reads.
+    pub clock: u64,
 }
 
 impl Plain {
@@ -131,6 +184,14 @@ impl Plain {
         gone.filter(|row| row.stream == stream).count() as u64
     }
 
+    /// The first version shown of a stream, by all but its age.
+    pub fn first_shown(&self, stream: &str) -> u64 {
+        let (life, last) = (self.life(stream), self.version(stream));
+        let (before, keep, _) = life.retention;
+        let kept = if keep > 0 { last.saturating_sub(keep) + 1 } else { 0 };
+        before.max(kept).max(life.deleted_at + 1)
+    }
+
     /// Whether who has seen everything up to here would miss an event.
     pub fn is_behind(&self, position: u64) -> bool {
         position > 0 && position < self.trimmed
@@ -138,6 +199,101 @@ impl Plain {
 
     pub fn version(&self, stream: &str) -> u64 {
         self.rows.iter().filter(|row| row.stream == stream).count() as u64
+    }
+
+    pub fn life(&self, stream: &str) -> Life {
+        self.lives.get(stream).copied().unwrap_or_default()
+    }
+
+    /// N never existed, E exists, S soft-deleted, T tombstoned.
+    pub fn state(&self, stream: &str) -> char {
+        let (life, last) = (self.life(stream), self.version(stream));
+        match last {
+            _ if life.tombstoned => 'T',
+            0 => 'N',
+            last if last == life.deleted_at => 'S',
+            _ => 'E',
+        }
+    }
+
+    /// Why an event is hidden, if it is.
+    pub fn hidden(&self, row: &Row) -> Option<HiddenReason> {
+        let life = self.life(&row.stream);
+        let (before, kept, age) = life.retention;
+        let last = self.version(&row.stream);
+        let reasons = [
+            (life.tombstoned, HiddenReason::Tombstoned),
+            (row.version <= life.deleted_at, HiddenReason::Deleted),
+            (row.version < before, HiddenReason::Truncated),
+            (kept > 0 && last - row.version >= kept, HiddenReason::BeyondKeepLast),
+            (age > 0 && row.recorded_at + age < self.clock, HiddenReason::Expired),
+        ];
+        reasons.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason)
+    }
+
+    /// What a batch changes of the streams' lives, after its events.
+    fn changed(&self, parts: &[Part]) -> Result<Vec<(String, Life)>, Refusal> {
+        let mut all: Vec<(String, Life)> = Vec::new();
+        for part in parts {
+            let Part::Change(stream, _, change) = part else { continue };
+            let added = parts.iter().map(|part| match part {
+                Part::Append(name, _, facts) if name == stream => facts.len() as u64,
+                _ => 0,
+            });
+            let last = self.version(stream) + added.sum::<u64>();
+            let known = all.iter().rev().find(|(name, _)| name == stream);
+            let mut life = known.map_or(self.life(stream), |(_, life)| *life);
+            match change {
+                Change::Delete if last == 0 => return Err(refuse(ErrorKind::NotFound, None)),
+                Change::Delete => life.deleted_at = last,
+                Change::Tombstone => life.tombstoned = true,
+                Change::Retain(before, ..) if *before > last + 1 => {
+                    return Err(refuse(ErrorKind::Invalid, None));
+                }
+                Change::Retain(before, kept, age) => life.retention = (*before, *kept, *age),
+            }
+            all.push(((*stream).to_owned(), life));
+        }
+        Ok(all)
+    }
+
+    /// The streams of a batch that are tombstoned: refused if one of them is written.
+    fn check_tombstones(&self, parts: &[Part], all: bool) -> Result<(), Refusal> {
+        let mut written = false;
+        let mut refused = false;
+        let streams: BTreeSet<&str> = parts.iter().filter_map(Part::stream).collect();
+        for stream in streams.into_iter().filter(|stream| self.state(stream) == 'T') {
+            let own = || parts.iter().filter(|part| part.stream() == Some(stream));
+            let writes = |part: &Part| match part {
+                Part::Append(..) => true,
+                Part::Change(_, _, change) => !matches!(change, Change::Tombstone),
+                _ => false,
+            };
+            let touched = own().any(|part| matches!(part, Part::Change(..) | Part::Append(..)));
+            let buried = own().any(|part| matches!(part, Part::Change(..)));
+            let expect = self.expected(parts, stream);
+            written |= own().any(writes);
+            refused |= match expect {
+                Expect::NoStream => own().any(writes),
+                Expect::Any if touched && buried => own().any(writes),
+                _ => true,
+            };
+        }
+        match refused && (written || all) {
+            true => Err(refuse(ErrorKind::Deleted, None)),
+            false => Ok(()),
+        }
+    }
+
+    /// What a batch expects of a stream, wherever it says so.
+    fn expected(&self, parts: &[Part], stream: &str) -> Expect {
+        let said = parts.iter().filter_map(|part| match part {
+            Part::Append(name, expect, _)
+            | Part::Check(name, expect)
+            | Part::Change(name, expect, _) => (*name == stream).then_some(*expect),
+            _ => None,
+        });
+        said.into_iter().find(|expect| *expect != Expect::Any).unwrap_or(Expect::Any)
     }
 
     fn stored(&self, id: Uuid, stream: &str) -> Option<&Row> {
@@ -156,15 +312,19 @@ impl Plain {
             .flatten()
             .collect();
         self.check_validity(parts, &events)?;
+        self.check_tombstones(parts, false)?;
         let checkpoint = parts.iter().find_map(|part| match part {
             Part::Checkpoint(name, position) => Some((*name, *position)),
             _ => None,
         });
-        if let Some(answer) = self.replay(&events)? {
+        let stored = self.replay(&events);
+        if let Ok(Some(answer)) = stored {
             self.check_checkpoint(checkpoint)?;
             self.move_checkpoint(checkpoint, clock);
             return Ok(answer);
         }
+        self.check_tombstones(parts, true)?;
+        stored?;
         if let Some((name, position)) = checkpoint
             && let Some(saved) = self.checkpoints.get(name).filter(|saved| position < **saved)
         {
@@ -172,9 +332,16 @@ impl Plain {
         }
         self.check_expectations(parts)?;
         self.check_conditions(parts)?;
+        let changed = self.changed(parts)?;
         self.check_checkpoint(checkpoint)?;
         let answer = self.apply(&events, clock);
         self.move_checkpoint(checkpoint, clock);
+        for (stream, life) in changed {
+            if life != self.life(&stream) {
+                self.stamped = self.stamped.max(clock);
+                self.lives.insert(stream, life);
+            }
+        }
         Ok(answer)
     }
 
@@ -240,25 +407,27 @@ impl Plain {
     }
 
     fn check_expectations(&self, parts: &[Part]) -> Result<(), Refusal> {
-        let mut conflicts = Vec::new();
-        for part in parts {
-            let (Part::Append(stream, expect, _) | Part::Check(stream, expect)) = part else {
-                continue;
-            };
-            let actual = self.version(stream);
+        let (mut conflicts, mut conflict) = (Vec::new(), false);
+        let mut known = BTreeSet::new();
+        for stream in parts.iter().filter_map(Part::stream).filter(|name| known.insert(*name)) {
+            let (expect, actual) = (self.expected(parts, stream), self.version(stream));
+            let state = self.state(stream);
             let holds = match expect {
                 Expect::Any => true,
-                Expect::NoStream => actual == 0,
-                Expect::StreamExists => actual > 0,
+                _ if state == 'T' => true,
+                Expect::NoStream => state != 'E',
+                Expect::StreamExists => state == 'E',
                 Expect::Version(expected) => expected.get() == actual,
             };
             if !holds {
-                conflicts.push(((*stream).to_owned(), *expect, actual));
+                conflict |= !(state == 'S' && expect == Expect::StreamExists);
+                conflicts.push((stream.to_owned(), expect, actual));
             }
         }
-        match conflicts.is_empty() {
-            true => Ok(()),
-            false => Err(Refusal { kind: ErrorKind::Conflict, position: None, conflicts }),
+        match (conflicts.is_empty(), conflict) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Refusal { kind: ErrorKind::Conflict, position: None, conflicts }),
+            (false, false) => Err(refuse(ErrorKind::Deleted, None)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use factlog::{Expect, Uuid};
 
-use super::plain::{Ask, Fact, Item, Part, Plain, exactly};
+use super::plain::{Ask, Change, Fact, Item, Part, Plain, exactly};
 
 pub const LONG: &str = concat!(
     "A-0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567",
@@ -184,6 +184,22 @@ fn batch(dice: &mut Dice, plain: &Plain) -> Vec<Part> {
         };
         parts.push(Part::Check(stream, expect));
     }
+    if dice.chance(5) {
+        let change = change(dice);
+        let named = parts.iter().find_map(|part| match part {
+            Part::Append(stream, ..) => Some(*stream),
+            _ => None,
+        });
+        let (stream, expect) = match named.filter(|_| dice.chance(2)) {
+            Some(stream) => (stream, Expect::Any),
+            None => {
+                let stream = take(dice);
+                (stream, dice.expect(plain.version(stream)))
+            }
+        };
+        let expect = if matches!(change, Change::Retain(..)) { Expect::Any } else { expect };
+        parts.push(Part::Change(stream, expect, change));
+    }
     for _ in 0..dice.below(2) * dice.below(3) {
         let after = plain.last().saturating_sub(dice.below(4));
         parts.push(Part::Condition(ask(dice), if dice.chance(9) { after + 4 } else { after }));
@@ -196,6 +212,16 @@ fn batch(dice: &mut Dice, plain: &Plain) -> Vec<Part> {
         parts.push(Part::Checkpoint(dice.pick(CHECKPOINTS), position));
     }
     parts
+}
+
+fn change(dice: &mut Dice) -> Change {
+    let mut rarely = |most: u64| if dice.chance(2) { 0 } else { dice.below(most) };
+    let (before, kept, age) = (rarely(9), rarely(5), rarely(4_000));
+    match dice.below(20) {
+        0 => Change::Tombstone,
+        1..9 => Change::Delete,
+        _ => Change::Retain(before, kept, age),
+    }
 }
 
 /// Something made of the events of an earlier batch.

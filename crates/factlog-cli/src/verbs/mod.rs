@@ -11,6 +11,7 @@ pub mod init;
 pub mod read;
 pub mod shell;
 pub mod stats;
+pub mod stream;
 pub mod streams;
 pub mod subs;
 pub mod tail;

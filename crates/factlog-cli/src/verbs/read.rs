@@ -2,12 +2,12 @@
 //!
 //! Knows: the options and how they become one read. Does not know: how events are printed.
 
-use clap::Args;
-use factlog::{Position, Read, Store, Timestamp, Version};
+use clap::{Args, ValueEnum};
+use factlog::{Hidden, HiddenReason, Position, Read, Store, Timestamp, Version};
 
 use crate::args::Global;
 use crate::exit::Failure;
-use crate::output::Out;
+use crate::output::{Messages, Out};
 use crate::select::{FilterArgs, Target, open_to_read};
 use crate::times;
 use crate::view::{Format, View};
@@ -45,6 +45,10 @@ pub struct ReadArgs {
     /// Only recorded at this time or earlier
     #[arg(long, value_name = "TIME", value_parser = times::parse_now)]
     pub until: Option<Timestamp>,
+    /// What to do with events that their streams hide (deleted, truncated, too old)
+    /// [default: exclude of one stream, else include]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub hidden: Option<Hide>,
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Only these keys of each line
@@ -53,6 +57,27 @@ pub struct ReadArgs {
     /// How to print [default: table on a terminal, else ndjson]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Format>,
+}
+
+/// What is done with hidden events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Hide {
+    /// Leave them out
+    Exclude,
+    /// Print them like others
+    Include,
+    /// Print them, and on standard error why each is hidden
+    Mark,
+}
+
+impl From<Hide> for Hidden {
+    fn from(hide: Hide) -> Self {
+        match hide {
+            Hide::Exclude => Self::Exclude,
+            Hide::Include => Self::Include,
+            Hide::Mark => Self::Mark,
+        }
+    }
 }
 
 /// Runs it.
@@ -65,6 +90,7 @@ pub fn run(global: &Global, args: &ReadArgs) -> Result<(), Failure> {
     if args.stream.is_some() {
         target.must_exist(&store)?;
     }
+    let messages = Messages::new(global);
     let mut out = Out::new(global);
     let mut view = View::new(args.output, &args.fields, &out);
     let limit = args.limit.unwrap_or(u64::MAX);
@@ -80,6 +106,10 @@ pub fn run(global: &Global, args: &ReadArgs) -> Result<(), Failure> {
         };
         if !args.filter.keeps(&event) {
             continue;
+        }
+        if let Some(reason) = event.hidden() {
+            let why = why_hidden(reason);
+            messages.say(format!("position {} is hidden: {why}", event.position()));
         }
         view.event(&mut out, &event)?;
         printed += 1;
@@ -110,10 +140,24 @@ fn read(store: &Store, target: &Target, args: &ReadArgs) -> Read {
     if let Some(until) = args.until {
         read = read.until(until);
     }
+    if let Some(hide) = args.hidden {
+        read = read.hidden(hide.into());
+    }
     if let Some(limit) = args.limit.filter(|_| !args.filter.looks_at_each(target)) {
         read = read.limit(limit);
     }
     if args.back { read.backward() } else { read }
+}
+
+fn why_hidden(reason: HiddenReason) -> &'static str {
+    match reason {
+        HiddenReason::Truncated => "its stream is truncated before a later version",
+        HiddenReason::BeyondKeepLast => "its stream keeps fewer events",
+        HiddenReason::Expired => "it is older than its stream keeps events",
+        HiddenReason::Deleted => "its stream was deleted after it",
+        HiddenReason::Tombstoned => "its stream was deleted for ever",
+        _ => "its stream says so",
+    }
 }
 
 /// A read of the target, with the filters that indexes answer.

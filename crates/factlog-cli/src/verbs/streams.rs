@@ -5,8 +5,10 @@
 use std::cmp::Reverse;
 
 use clap::{Args, ValueEnum};
+use factlog::StreamState;
 use serde::Serialize;
 
+use super::stream::word_of;
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::Out;
@@ -14,8 +16,8 @@ use crate::select::open_to_read;
 use crate::view::plain;
 
 const EXAMPLES: &str = "\
-With --json every stream is one line: {\"stream\", \"version\", \"last_position\"}, every category
-{\"category\", \"streams\"}.
+With --json every stream is one line: {\"stream\", \"version\", \"last_position\", \"state\"}
+(live, deleted or tombstoned), every category {\"category\", \"streams\"}.
 
 Examples:
   factlog streams --dir shop
@@ -60,6 +62,7 @@ struct Stream<'a> {
     stream: &'a str,
     version: u64,
     last_position: u64,
+    state: &'static str,
 }
 
 #[derive(Serialize)]
@@ -103,9 +106,14 @@ pub fn run(global: &Global, args: &StreamsArgs) -> Result<(), Failure> {
     for stream in streams.iter().take(top) {
         let (version, last) = (stream.version.get(), stream.last_position.get());
         let name = stream.name.as_str();
+        let state = word_of(stream.state);
+        let note = match stream.state {
+            StreamState::Live(_) => String::new(),
+            _ => out.dim(&format!("  {state}")),
+        };
         match args.json {
-            true => out.json(&Stream { stream: name, version, last_position: last })?,
-            false => out.line(format!("{version:>10}  {last:>13}  {}", plain(name)))?,
+            true => out.json(&Stream { stream: name, version, last_position: last, state })?,
+            false => out.line(format!("{version:>10}  {last:>13}  {}{note}", plain(name)))?,
         }
     }
     out.done()
