@@ -173,9 +173,9 @@ impl Engine {
         sealed: &[Candidate],
         tail: u64,
     ) -> Result<(u64, u64)> {
-        let newest = segments.iter().filter(|segment| segment.number == tail);
+        let mut newest = segments.iter().filter(|segment| segment.number == tail);
         let mut left = (0, newest.clone().map(|segment| u64::from(segment.events())).sum());
-        if let Some(segment) = newest.last() {
+        if let Some(segment) = newest.next_back() {
             // Space that is only prepared is none that is kept.
             left.0 = segment.readable.load(Ordering::Acquire);
         }

@@ -68,7 +68,7 @@ fn rich(store: &Store) {
 
 /// Twice, so that the second base has what is in the first.
 fn trim_twice(store: &Store) {
-    rich(&store);
+    rich(store);
     let carrying = store.batch().append("Big-1", Expect::Any, [event(5, 4_000)]);
     carrying.checkpoint("carried", Position::new(4)).commit().unwrap();
     for number in 6..18 {
