@@ -1,7 +1,7 @@
 //! Layer 10.0: the guide: pages on how to use the store, tested like everything else.
 //!
 //! [Streams](streams), [boundaries] and [projections] are what most
-//! applications are made of. [Durability](durability), [recovery],
+//! applications are made of. [Durability](durability), [recovery], [backups],
 //! [async code](asynchronous) and [testing] say how it behaves around them.
 //! [Tables in SQLite](sqlite) stay exactly-once; and there is a way over
 //! [from cqrs-es](from_cqrs_es), [from tables](from_sqlite) and [from KurrentDB](from_kurrentdb).
@@ -188,6 +188,9 @@ pub mod durability {}
 
 #[doc = include_str!("../docs/guide/recovery.md")]
 pub mod recovery {}
+
+#[doc = include_str!("../docs/guide/backups.md")]
+pub mod backups {}
 
 #[doc = include_str!("../docs/guide/asynchronous.md")]
 pub mod asynchronous {}

@@ -100,7 +100,7 @@
 //! | `InDoubt` | open the store again and retry with the same event ids |
 //! | `Poisoned` | an earlier write failed: open the store again; reading goes on meanwhile |
 //! | `Locked` | close the other writer, or open read-only |
-//! | `Damaged` | run [`verify`], restore from a copy, or read on with [`Store::open_read_only`] |
+//! | `Damaged` | [`verify`], then [`repair`], a copy or [`salvage`]; or [`Store::open_read_only`] |
 //! | `Unsupported` | use a newer version of this crate |
 //! | `Decode` | the data has another shape than the type asked for |
 //! | `Failed` | a handler of yours failed: its reason is the source |
@@ -244,8 +244,10 @@ pub mod fuzzing;
 #[cfg(feature = "stream")]
 pub use api::DeliveryStream;
 pub use api::{
-    BatchBuilder, CategoryInfo, CheckpointInfo, Delivery, Events, Options, Read, Source, Start,
-    Stats, Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, verify,
+    BackupOptions, BackupReport, BatchBuilder, BranchOptions, BranchReport, CategoryInfo,
+    CheckpointInfo, Delivery, Dump, Events, Options, Read, Repair, RestoreTo, Source, Start, Stats,
+    Store, StreamHead, StreamInfo, SubscribeOptions, Subscription, Ticket, Verify, repair, restore,
+    restore_on, salvage, verify,
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "model")]
@@ -267,9 +269,10 @@ pub use model::{
 };
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
-    HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Position, Query,
-    QueryItem, RecordedEvent, Recovery, Result, Retention, SetAside, SidecarRebuilt, StreamKey,
-    StreamName, StreamState, Tags, Timestamp, Trim, Trimmed, Version,
+    HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Piece, PieceValue,
+    Position, Query, QueryItem, ReclaimReport, RecordedEvent, Recovery, RepairStep, Repaired,
+    Result, Retention, RewrittenSegment, Salvaged, SetAside, SidecarRebuilt, StreamKey, StreamName,
+    StreamState, Tags, Timestamp, Trim, Trimmed, Version,
 };
 pub use uuid::Uuid;
 

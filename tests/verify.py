@@ -3,8 +3,8 @@
 
     python3 tests/verify.py DIR [--json] [--list]
 
-Prints what the log holds (--json: on one line; --list: first a line per event). Exit code: 0 sound, 10 torn
-end, 11 damage, 12 unsupported format. It only reads. Section numbers in comments are those of FORMAT.md. The
+Prints what the log holds (--json: on one line; --list: first a line per event). Exit code: 0 sound, 4 never
+finished, 10 torn end, 11 damage, 12 unsupported format. It only reads. Section numbers in comments are those of FORMAT.md. The
 digest is the SHA-256 of the listing: the events of good frames; where there is damage, those that can still be
 reached.
 """
@@ -19,7 +19,9 @@ from zlib import crc32
 
 BLOCK = 4096
 KINDS = OPENING, BATCH, SEAL, CLOSED, MARK = 1, 2, 3, 4, 5
-RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, SETTINGS = 1, 2, 3, 4, 7
+RECORDS = EVENT, CHECKPOINT, OPENING_RECORD, SEAL_RECORD, STUB, LOST, SETTINGS = 1, 2, 3, 4, 5, 6, 7
+FILLER = 128
+LOST_MOST = 1 << 20
 LIMIT = 2**63 - 1
 LONGEST = 96 << 20
 
@@ -36,6 +38,10 @@ class Unsupported(Exception):
 
 
 class Bad(Exception):
+    pass
+
+
+class Unfinished(Exception):
     pass
 
 
@@ -62,6 +68,7 @@ class Segment:
         self.number, self.name, self.data = number, name, data
         self.seed = crc32(u64(number), crc32(origin))
         self.opening = self.frame = self.end = None
+        self.rewrite = 0
         self.blank = zeros(data, BLOCK)
 
     def header(self, at):
@@ -89,6 +96,25 @@ class Segment:
             raise Bad("a record's body does not check")
         return Record(*values, at, stored[:length])
 
+    @staticmethod
+    def in_frame(record):
+        """What a record counts as in the records checksum: a stub as the event that stood there (section 7)."""
+        if record.kind != STUB:
+            return struct.pack("<I", record.head_sum)
+        if record.length < 28:
+            raise Bad("a stub is too short")
+        return record.body[24:28]
+
+    @staticmethod
+    def lost(record):
+        """How many positions a lost range covers (section 7)."""
+        if len(record.body) != 24:
+            raise Bad("a lost range has another length")
+        positions, reason, pad, _, _ = struct.unpack("<IB3sQQ", record.body)
+        if not 1 <= positions <= LOST_MOST or reason not in (1, 2, 3) or any(pad):
+            raise Bad("a lost range cannot be")
+        return positions
+
     def frame_at(self, at, header, end):
         """The frame whose header was found at `at` and belongs there, its records checked (section 6)."""
         if header.flags or header.part > 3 or (header.kind < 128 and header.kind not in KINDS):
@@ -101,14 +127,15 @@ class Segment:
             record = self.record(place, stop)
             if record.flags or (record.kind < 128 and record.kind not in RECORDS):
                 raise Unsupported("record kind %d, flags %#x" % (record.kind, record.flags))
-            if record.kind == EVENT:
-                if record.position != header.position + events:
-                    raise Bad("an event has the wrong position")
-                events += 1
+            positions = 1 if record.kind in (EVENT, STUB) else self.lost(record) if record.kind == LOST else 0
+            if positions and record.position != header.position + events:
+                raise Bad("an event has the wrong position")
+            events += positions
             records.append(record)
-            heads = crc32(struct.pack("<I", record.head_sum), heads)
+            heads = crc32(self.in_frame(record), heads)
             place += 40 + record.length + -record.length % 8
-        if heads != header.records_sum or events != header.events:
+        emptied = header.kind == FILLER and header.length == 64
+        if heads != header.records_sum and not emptied or events != header.events:
             raise Bad("a frame's records are not those of its header")
         if header.kind != BATCH and (header.part or header.events or header.batch_frames or header.batch_events):
             raise Bad("a frame that is not of a batch has a part or counts")
@@ -209,7 +236,7 @@ class Store:
     def __init__(self, directory, listing=None):
         self.directory, self.listing = directory, listing
         self.damage, self.torn = [], None
-        self.events = self.frames = self.segment_count = 0
+        self.events = self.reclaimed = self.lost = self.frames = self.segment_count = 0
         self.closed = self.tail_is_damaged = False
         self.certified = self.epoch = 0
         self.digest = hashlib.sha256()
@@ -218,8 +245,8 @@ class Store:
         self.pending, self.carried, self.checkpoints, self.settings = [], {}, {}, {}
 
     def result(self):
-        return {"closed": self.closed, "events": self.events, "segments": self.segment_count,
-                "frames": self.frames, "torn": self.torn, "damage": self.damage,
+        return {"closed": self.closed, "events": self.events, "reclaimed": self.reclaimed, "lost": self.lost,
+                "segments": self.segment_count, "frames": self.frames, "torn": self.torn, "damage": self.damage,
                 "checkpoints": self.checkpoints, "settings": self.settings, "digest": self.digest.hexdigest()}
 
     def note(self, name, offset, what):
@@ -255,7 +282,12 @@ class Store:
             heads = self.head_of_segments()
             if not heads:
                 return False
-        generation, self.first, self.last, self.store, self.scope, self.ancestors, _, _, self.based = max(heads)
+        generation, self.first, self.last, self.store, self.scope, self.ancestors, _, _, flags, self.based = max(heads)
+        if flags & 2:
+            if bad or (missing and generation > 1):
+                self.note(bad or "head-0", 0, "no generation of the head checks")
+                return False
+            raise Unfinished("begun and not finished")
         self.epoch = max(head[6] for head in heads)
         self.certified = max(head[7] for head in heads)
         raw = self.load("live") or b""
@@ -281,9 +313,9 @@ class Store:
             if not checks or block[:8] != b"FACTLOG\0":
                 continue
             version, algorithm, scope, flags = struct.unpack("<HBBI", block[8:16])
-            if version or algorithm != 1 or scope not in (1, 2) or flags:
+            if version or algorithm != 1 or scope not in (1, 2) or flags > 1:
                 raise Unsupported("%s: format version %d, flags %#x" % (name, version, flags))
-            if block[32:40] == u64(int(name[:20])) and block[56] in (1, 2) and not any(block[57:-4]):
+            if block[32:40] == u64(int(name[:20])) and self.rewrites(block) is not None:
                 headers.append((block[16:32], int(name[:20]), scope, name))
         stores = [header[0] for header in headers]
         if not headers:
@@ -292,7 +324,7 @@ class Store:
         mine = [Segment(number, name, self.load(name), store) for uuid, number, _, name in headers if uuid == store]
         epochs = [header.epoch for segment in mine[-2:] for _, header in segment.headers(BLOCK, len(segment.data))]
         first, base = self.beginning(last, store)
-        return [(0, first, last, store, scope, [], max(epochs, default=0) + 1, 0, base)]
+        return [(0, first, last, store, scope, [], max(epochs, default=0) + 1, 0, 0, base)]
 
     def beginning(self, last, store):
         """Where a log without a head begins, and its base (section 3)."""
@@ -328,7 +360,7 @@ class Store:
         self.base = base
         self.certified = max(self.certified, base.frame)
         streams = list(base.streams())
-        self.streams = {stream: version for stream, version, _ in streams}
+        self.streams = {stream: (version, 0) for stream, version, _ in streams}
         self.carried = dict(base.checkpoints())
         for body in base.settings():
             self.set(name, base.starts[4], body)
@@ -350,7 +382,7 @@ class Store:
         version, scope, zero, flags = struct.unpack("<HBBI", raw[8:16])
         base, = struct.unpack("<Q", raw[72:80])
         trimmed = struct.unpack("<Q", raw[48:56])[0] > 1
-        if version or scope not in (1, 2) or zero or flags or trimmed != bool(base):
+        if version or scope not in (1, 2) or zero or flags & ~3 or trimmed != bool(base):
             raise Unsupported("%s: format version %d, id scope %d, flags %#x, base %d"
                               % (name, version, scope, flags, base))
         generation, epoch, count, first, last, durable = struct.unpack("<QIIQQQ", raw[32:72])
@@ -360,9 +392,16 @@ class Store:
             return None
         ancestors = [(raw[at:at + 16], *struct.unpack("<Q", raw[at + 16:at + 24]))
                      for at in range(80, 80 + 24 * count, 24)]
-        return generation, first, last, raw[16:32], scope, ancestors, epoch, durable, base
+        return generation, first, last, raw[16:32], scope, ancestors, epoch, durable, flags, base
 
     # Section 5.
+
+    @staticmethod
+    def rewrites(block):
+        """How often the segment with this header block was rewritten; None if the block has impossible values."""
+        flags, (number,) = block[12], struct.unpack("<I", block[60:64])
+        fits = block[56] in (1, 2) and not any(block[57:60]) and not any(block[64:-4])
+        return number if fits and flags == (number > 0) and number < (1 << 32) - 1 else None
 
     def open_segment(self, number):
         """The segment; None if its file is missing, False if its header block is damaged."""
@@ -376,16 +415,17 @@ class Store:
             self.note(name, 0, "segment header does not check")
             return self.behind_header(number, name, data, origin)
         version, algorithm, scope, flags = struct.unpack("<HBBI", block[8:16])
-        if version or algorithm != 1 or scope not in (1, 2) or flags:
+        if version or algorithm != 1 or scope not in (1, 2) or flags > 1:
             raise Unsupported("%s: format version %d, checksum %d, id scope %d, flags %#x"
                               % (name, version, algorithm, scope, flags))
-        if block[56] not in (1, 2) or any(block[57:-4]):
+        if self.rewrites(block) is None:
             self.note(name, 0, "segment header has impossible values")
             return self.behind_header(number, name, data, origin)
         if block[16:32] != origin or block[32:40] != u64(number) or scope != self.scope:
             self.note(name, 0, "segment header is not that of this store and segment")
             return False
         segment = Segment(number, name, data, origin)
+        segment.rewrite = self.rewrites(block)
         segment.find_opening()
         return segment
 
@@ -485,7 +525,7 @@ class Store:
         frame, at, rest, events = segment.frame, BLOCK, False, 0
         last = sealed = None
         expected = Expected(*frame.header[2:4], frame.header.chain, frame.header.epoch)
-        while ends or at != end:
+        while ends or at != end and expected.number <= segment.end.frame:
             try:
                 header = segment.header(at)
                 if header is None:
@@ -516,7 +556,8 @@ class Store:
             rest = rest and header.kind == BATCH and header.part == 0
             if header.kind == SEAL:
                 self.check_seal(frame, expected.position - segment.frame.header.position)
-        if (expected.number - 1, expected.chain) != (segment.end.frame, segment.end.chain) or self.pending:
+        reached = (expected.number - 1, expected.chain) == (segment.end.frame, segment.end.chain)
+        if not reached or self.pending or at != end and not segment.rewrite:
             self.note(segment.name, end, "the segment does not end as its successor says")
             self.flush()
 
@@ -589,8 +630,10 @@ class Store:
         """Takes in the frames of a whole batch."""
         for frame in self.pending:
             for record in frame.records:
-                if record.kind == EVENT:
+                if record.kind in (EVENT, STUB):
                     self.event(frame.segment.name, record)
+                if record.kind == LOST:
+                    self.lost += struct.unpack("<I", record.body[:4])[0]
                 if record.kind == CHECKPOINT:
                     length = record.body[0]
                     position, uuid = struct.unpack("<Q16s", record.body[1 + length:])
@@ -612,21 +655,26 @@ class Store:
     def event(self, name, record):
         body = record.body
         try:
-            parts = self.parts(body)
+            parts = self.parts(body) if record.kind == EVENT else self.stub(body)
         except (ValueError, IndexError, struct.error):
             self.note(name, record.offset, "an event's body is impossible")
             return
         stream, key = parts[0], body[:16] + (b"" if self.scope == 1 else parts[0])
-        before = self.streams.get(stream, 0 if self.first == 1 or self.base else None)
-        if self.whole and before is not None and record.version != before + 1:
+        before, then = self.streams.get(stream, (0 if self.first == 1 or self.base else None, 0))
+        # A version may be missing for each position that was lost in between.
+        if self.whole and before is not None and not 0 < record.version - before <= 1 + self.lost - then:
             self.note(name, record.offset, "version %d follows %d" % (record.version, before))
         if key in self.ids:
             self.note(name, record.offset, "an event id is stored twice")
         if record.recorded_at < self.newest:
             self.note(name, record.offset, "recorded_at falls")
-        self.streams[stream], self.newest = record.version, max(self.newest, record.recorded_at)
+        self.streams[stream] = record.version, self.lost
+        self.newest = max(self.newest, record.recorded_at)
         self.ids.add(key)
         self.events += 1
+        if record.kind == STUB:
+            self.reclaimed += 1
+            return
         stream, kind, tags, subject, metadata, data = parts
         line = [record.position, record.version, record.recorded_at, body[:16].hex(),
                 struct.unpack("<H", body[16:18])[0], body[18], *(part.hex() for part in (stream, kind)),
@@ -654,6 +702,16 @@ class Store:
             text.decode("utf-8")
         return out + [body[at:]]
 
+    @staticmethod
+    def stub(body):
+        content, kind, stream, reason, zero, _ = struct.unpack("<BBHBBI", body[18:28])
+        if content > 1 or kind == 0 or not 1 <= stream <= 1024 or not 1 <= reason <= 5 or zero:
+            raise ValueError
+        if len(body) != 28 + stream + kind:
+            raise ValueError
+        body[28:28 + stream].decode("utf-8"), body[28 + stream:].decode("utf-8")
+        return [body[28:28 + stream]]
+
     def check_seal(self, frame, events):
         if [r.kind for r in frame.records] != [SEAL_RECORD] or len(frame.records[0].body) != 16:
             self.note(frame.segment.name, frame.offset, "a seal frame without a seal record, or with more")
@@ -676,6 +734,8 @@ def main(arguments):
         code = 11 if store.damage else 10 if store.torn else 0
     except Unsupported as unsupported:
         result, code = {**store.result(), "unsupported": str(unsupported)}, 12
+    except Unfinished as unfinished:
+        result, code = {**store.result(), "unfinished": str(unfinished)}, 4
     print(json.dumps(result, indent=None if "--json" in arguments else 2))
     return code
 

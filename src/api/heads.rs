@@ -4,7 +4,7 @@
 
 use super::info::{CategoryInfo, StreamHead, StreamInfo};
 use super::store::Store;
-use crate::types::{Position, RecordedEvent, Result, StreamKey, StreamName, Version};
+use crate::types::{ErrorKind, Position, RecordedEvent, Result, StreamKey, StreamName, Version};
 
 impl Store {
     /// Where a stream stands; `None` when it has no events.
@@ -52,7 +52,11 @@ impl Store {
     pub fn last_event(&self, stream: impl StreamKey) -> Result<Option<RecordedEvent>> {
         let name = stream.stream_name()?;
         match self.head(name.as_ref())? {
-            Some(head) => self.shown(name.as_str(), self.event_at(head.last_position)?),
+            Some(head) => match self.event_at(head.last_position) {
+                // It was hidden before it was reclaimed.
+                Err(error) if error.kind() == ErrorKind::Deleted => Ok(None),
+                found => self.shown(name.as_str(), found?),
+            },
             None => Ok(None),
         }
     }

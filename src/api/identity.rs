@@ -2,10 +2,12 @@
 //!
 //! Knows: what a handle shares with its clones. Does not know: who asks.
 
+use uuid::Uuid;
+
 use super::claims::{Claim, claim};
 use super::store::{Handle, Store};
 use crate::sync::{Arc, Weak};
-use crate::types::{Result, Timestamp};
+use crate::types::{Position, Result, StreamName, Timestamp, Version};
 
 /// An open store, told apart from every other, also from a later one of the same directory. It does
 /// not keep the store open.
@@ -21,6 +23,24 @@ impl PartialEq for StoreIdentity {
 impl Store {
     pub(crate) fn identity(&self) -> StoreIdentity {
         StoreIdentity(Arc::downgrade(&self.0))
+    }
+
+    /// Which event stands at a position, also when its data was reclaimed.
+    pub(crate) fn id_at(&self, position: Position) -> Result<Option<Uuid>> {
+        self.engine().view()?.with_event(position, |event| event.id())
+    }
+
+    /// The version that a stream had at a position, whatever of its events can be read.
+    pub(crate) fn version_at(&self, stream: &StreamName, position: Position) -> Result<Version> {
+        let mut view = self.engine().view()?;
+        let known = self.engine().catalog.read().known_head(stream.as_str());
+        if let Some((version, last)) = known
+            && last <= position
+        {
+            return Ok(version);
+        }
+        view.last = view.last.min(position);
+        Ok(view.head(stream.as_str()).map_or(Version::NONE, |(version, _)| version))
     }
 
     /// What time the store's clock shows.

@@ -58,6 +58,8 @@ pub struct CheckpointInfo {
 pub struct Stats {
     /// Events in the log, without those that were trimmed.
     pub events: u64,
+    /// Positions whose events a salvage could not save.
+    pub lost: u64,
     /// Streams with events, also those whose events were all trimmed.
     pub streams: u64,
     /// Segment files of the log.

@@ -1,16 +1,20 @@
 //! Layer 7.9: the verbs.
 
 mod append;
+mod branch;
 #[cfg_attr(not(feature = "model"), expect(dead_code, reason = "nobody runs anything"))]
 mod claims;
+mod dump;
 mod heads;
 mod hiding;
 #[cfg(feature = "model")]
 mod identity;
 mod info;
 mod lifecycle;
+mod mend;
 mod options;
 mod read;
+mod reclaim;
 mod saved;
 mod source;
 mod store;
@@ -24,11 +28,16 @@ mod walk;
 #[cfg(feature = "model")]
 pub(crate) use crate::engine::{Appended, Batch, Late, MakeBatch, StreamAppended, caught, inside};
 pub use append::{BatchBuilder, Ticket};
+pub use branch::{
+    BackupOptions, BackupReport, BranchOptions, BranchReport, RestoreTo, restore, restore_on,
+};
 #[cfg(feature = "model")]
 pub(crate) use claims::Claim;
+pub use dump::Dump;
 #[cfg(feature = "model")]
 pub(crate) use identity::StoreIdentity;
 pub use info::{CategoryInfo, CheckpointInfo, Stats, StreamHead, StreamInfo};
+pub use mend::{Repair, repair, salvage};
 pub use options::Options;
 pub use read::{Events, Read};
 pub use source::Source;
@@ -36,4 +45,4 @@ pub use store::Store;
 #[cfg(feature = "stream")]
 pub use stream::DeliveryStream;
 pub use subscribe::{Delivery, Start, SubscribeOptions, Subscription};
-pub use verify::verify;
+pub use verify::{Verify, verify};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::store::Store;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, MemDisk, RealDisk};
-use crate::engine::{open_follower, open_writer};
+use crate::engine::{open_follower, open_writer, salvage};
 use crate::sync::Arc;
-use crate::types::{Durability, Error, ErrorKind, IdScope, Recovery, Result, Settings};
+use crate::types::{Durability, Error, ErrorKind, IdScope, Recovery, Result, Salvaged, Settings};
 
 /// How a store is opened; see [`Store::options`]. Nothing here can panic: what does not fit
 /// together is an `Invalid` error of `open`.
@@ -114,6 +114,25 @@ impl Options {
         self
     }
 
+    /// What readers of a salvaged store are told about positions whose events were lost. Nobody
+    /// knows whose they were, so by default each is a `Damaged` error to every read that may have
+    /// wanted it, to conditions, and to questions about streams that may have gone on there.
+    /// Accepted, they are stepped over, and are an error only to who asks for such a position or
+    /// version.
+    /// A store that was never salvaged has none. Default: false.
+    ///
+    /// ```
+    /// # use factlog::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let salvaged = dir.path().join("salvaged");
+    /// let store = Store::options().accept_lost(true).open(&salvaged)?;
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    pub fn accept_lost(mut self, accept: bool) -> Self {
+        self.settings.accept_lost = accept;
+        self
+    }
+
     /// How often a read-only store looks for what another process has written. Default: 1 ms.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
@@ -124,6 +143,24 @@ impl Options {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    pub(super) fn segment_bytes_wanted(&self) -> u64 {
+        self.settings.segment_bytes
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    pub(super) fn salvage_into(
+        self,
+        from: Arc<dyn Disk>,
+        to: &Arc<dyn Disk>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Salvaged> {
+        self.settings.check()?;
+        salvage(from, to, (&self.settings, self.clock.now()), progress)
     }
 
     /// Opens the store in a directory for writing; there is one writer at a time.

@@ -305,6 +305,11 @@ impl Wants {
         if !self.matches(&event) {
             return None;
         }
+        // The one place where it is decided whether what is left of a reclaimed event is served.
+        if let hidden @ Some(_) = event.reclaimed() {
+            let marks = matches!(self.hiding, Some((_, true)));
+            return marks.then_some(EventRef { hidden, ..event });
+        }
         let Some((hiding, mark)) = &mut self.hiding else { return Some(event) };
         let hidden = hiding.reason(event.stream(), (event.version(), event.recorded_at()));
         (hidden.is_none() || *mark).then_some(EventRef { hidden, ..event })

@@ -10,7 +10,7 @@ use super::info::Stats;
 use super::read::Read;
 use super::source::Source;
 use super::subscribe::SubscribeOptions;
-use crate::engine::{Appended, Engine, Mark};
+use crate::engine::{Appended, Engine, Mark, whole};
 use crate::log::{VerifyReport, is_segment, is_sidecar, verify_log};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Mutex};
@@ -234,7 +234,7 @@ impl Store {
     /// # Errors
     /// `Trimmed`, `Damaged`, `Closed`, `Io`.
     pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
-        self.sure(self.engine().view()?.event_of_id(&id)?)
+        self.sure(whole(self.engine().view()?.event_of_id(&id)?)?)
     }
 
     /// The event at a position.
@@ -272,8 +272,14 @@ impl Store {
         version: Version,
     ) -> Result<Option<RecordedEvent>> {
         let name = stream.stream_name()?;
-        let found = self.engine().view()?.stream_event(name.as_str(), version)?;
-        self.shown(name.as_str(), self.sure(found)?)
+        let view = self.engine().view()?;
+        match view.stream_event(name.as_str(), version)? {
+            Some(event) => self.shown(name.as_str(), Some(event)),
+            None => {
+                view.refuse_lost(name.as_str(), version)?;
+                self.sure(None)
+            }
+        }
     }
 
     /// The event, if its stream's settings do not hide it.
@@ -370,7 +376,8 @@ impl Store {
         let mut stats = Stats::default();
         {
             let catalog = engine.catalog.read();
-            stats.events = catalog.events();
+            stats.lost = catalog.segments.iter().map(|segment| segment.count_lost()).sum();
+            stats.events = catalog.events().saturating_sub(stats.lost);
             stats.streams = catalog.heads.len().into();
             stats.segments = catalog.segment_count() as u64;
             stats.heads_memory_bytes = catalog.heads.memory_bytes() as u64;

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use crate::disk::{Disk, RealDisk};
-use crate::log::{VerifyReport, verify_log};
+use crate::engine::doubtful_sidecars;
+use crate::log::{VerifyReport, verify_log, verify_segment};
+use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Result};
 
 /// Checks every checksum and every link of the log in a directory, without opening it: takes no
@@ -31,5 +33,72 @@ pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> Res
             Err(Error::new(ErrorKind::NotFound, text))
         }
         _ => verify_log(&disk, progress),
+    }
+}
+
+/// What is verified, beyond or short of everything: see [`Verify::run`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Verify {
+    disk: Arc<dyn Disk>,
+    deep: bool,
+    segment: Option<u64>,
+}
+
+impl Verify {
+    /// The log in this directory.
+    pub fn of(path: impl AsRef<Path>) -> Self {
+        Self::on(Arc::new(RealDisk::new(path.as_ref())))
+    }
+
+    /// The log on any [`Disk`].
+    pub fn on(disk: Arc<dyn Disk>) -> Self {
+        Self { disk, deep: false, segment: None }
+    }
+
+    /// Also makes the index of every sealed segment anew in memory and compares it with the
+    /// sidecar, byte for byte: [`VerifyReport::doubtful`].
+    pub fn deep(mut self, deep: bool) -> Self {
+        self.deep = deep;
+        self
+    }
+
+    /// Only this segment, and what names its ends.
+    pub fn segment(mut self, number: u64) -> Self {
+        self.segment = Some(number);
+        self
+    }
+
+    /// Verifies as [`verify`] does, without opening the store. `progress` hears bytes done and
+    /// bytes in all.
+    ///
+    /// ```
+    /// # use factlog::{Store};
+    /// use factlog::Verify;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path();
+    /// # Store::open(path)?;
+    /// let report = Verify::of(path).deep(true).run(&mut |_, _| ())?;
+    /// assert!(report.clean && report.doubtful.is_empty());
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`verify`]; `NotFound` when there is no such segment.
+    pub fn run(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
+        if let Err(error) = self.disk.list()
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            let text = format!("there is no store in {}", self.disk.location());
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        let mut report = match self.segment {
+            Some(number) => verify_segment(&*self.disk, number)?,
+            None => verify_log(&*self.disk, progress)?,
+        };
+        if self.deep {
+            report.doubtful = doubtful_sidecars(&*self.disk, self.segment, progress)?;
+        }
+        Ok(report)
     }
 }

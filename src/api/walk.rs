@@ -59,7 +59,7 @@ impl Walk {
             let from = segment.ordinal_of(low).unwrap_or(0);
             let events = segment.events();
             let to = segment.ordinal_of(high).map_or(0, |last| last.saturating_add(1)).min(events);
-            let found = candidates(&segment, &self.wanted, from..to);
+            let found = candidates(&segment, &self.wanted, from..to, self.view.accept_lost);
             let all = 0..found.len();
             self.current = Some((segment, found, all));
         };

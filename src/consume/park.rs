@@ -60,7 +60,11 @@ impl Parked {
         match event.and_then(|event| event.map(R::receive).transpose()) {
             Ok(item) => Ok(item.flatten()),
             Err(error) => match error.kind() {
-                ErrorKind::Decode | ErrorKind::Damaged | ErrorKind::Trimmed => Ok(None),
+                // Hidden or trimmed while it was kept aside, unlike the others for good.
+                ErrorKind::Decode
+                | ErrorKind::Damaged
+                | ErrorKind::Deleted
+                | ErrorKind::Trimmed => Ok(None),
                 _ => Err(error),
             },
         }

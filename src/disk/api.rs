@@ -8,6 +8,7 @@
 //! `format/names.rs` from numbers only. Three things are durable independently of each other:
 //! the bytes of a file (per 512-byte sector), the size of a file, and the directory's entries.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub enum Access {
 }
 
 /// One directory of files. Shared between threads; every call may run at any time.
-pub trait Disk: Send + Sync + Debug {
+pub trait Disk: Any + Send + Sync + Debug {
     /// Where this is, for messages only.
     fn location(&self) -> String;
 
@@ -53,7 +54,18 @@ pub trait Disk: Send + Sync + Debug {
     /// Removes the name. Until [`Disk::sync_dir`] the file may come back.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes every creation, rename and removal that returned before this call durable.
+    /// Gives the file `name` a second name, `new`, in the directory `to`: both name the same bytes
+    /// from then on. The new entry is a creation there: it survives a power cut only after
+    /// [`Disk::sync_dir`] of `to`, and the file's bytes are only as durable as its own last sync. A
+    /// name that is taken is `AlreadyExists`. Directories that cannot share a file, because they
+    /// are of different kinds or on different file systems, answer `CrossesDevices` or
+    /// `Unsupported` and have done nothing; who asked copies instead.
+    fn link(&self, name: &str, to: &dyn Disk, new: &str) -> io::Result<()> {
+        let _ = (name, to, new);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Makes every creation, link, rename and removal that returned before this call durable.
     fn sync_dir(&self) -> io::Result<()>;
 
     /// Takes the exclusive lock kept in the file `name` (created if absent), against other
@@ -70,6 +82,12 @@ pub trait DiskLock: Send + Sync + Debug {}
 pub trait DiskFile: Send + Sync + Debug {
     /// The current size in bytes.
     fn size(&self) -> io::Result<u64>;
+
+    /// How many bytes of the disk it occupies, so far as that is known: a file with holes occupies
+    /// less than its size.
+    fn allocated(&self) -> io::Result<u64> {
+        self.size()
+    }
 
     /// Reads until `buffer` is full or the file ends; answers how many bytes were read.
     /// Interrupted and short reads are continued. An error says nothing about the bytes.
@@ -107,6 +125,11 @@ pub(super) fn check_name(name: &str) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file name"));
     }
     Ok(())
+}
+
+/// The error of linking into a directory that is not of the same kind.
+pub(super) fn not_shared() -> io::Error {
+    io::Error::new(io::ErrorKind::CrossesDevices, "the directories cannot share a file")
 }
 
 /// The error of every change through a file opened with [`Access::Read`].

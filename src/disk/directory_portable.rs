@@ -72,6 +72,11 @@ impl Directory {
         std::fs::remove_file(self.0.join(name))
     }
 
+    /// A second name, in another directory, for a file in this one.
+    pub(super) fn link(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
+        std::fs::hard_link(self.0.join(name), to.0.join(new))
+    }
+
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "on Unix there is work")]
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(())
@@ -130,6 +135,8 @@ mod tests {
         file.reserve(100).unwrap();
         file.reserve(10).unwrap();
         assert_eq!(file.file().metadata().unwrap().len(), 100);
+        directory.link("a", &directory, "c").unwrap();
+        directory.remove("c").unwrap();
         directory.rename("a", "b").unwrap();
         directory.sync().unwrap();
         directory.sync_parent().unwrap();

@@ -88,6 +88,12 @@ impl Directory {
         Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.0, OsStr::new(name), AtFlags::empty()))?)
     }
 
+    /// A second name, in another directory, for a file in this one.
+    pub(super) fn link(&self, name: &str, to: &Self, new: &str) -> io::Result<()> {
+        let flags = AtFlags::empty();
+        Ok(retry_on_intr(|| rustix::fs::linkat(&self.0, name, &to.0, new, flags))?)
+    }
+
     pub(super) fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
     }

@@ -3,13 +3,14 @@
 //! Knows: names, bytes and one lock, as the contract in `api.rs` says. Does not know: durability;
 //! nothing here outlives the last clone, so a sync has nothing to do.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::api::{Access, Disk, DiskFile, DiskLock, check_name, read_only};
+use super::api::{Access, Disk, DiskFile, DiskLock, check_name, not_shared, read_only};
 use super::image::{Image, end_of};
 use super::map::Mapped;
 
@@ -87,6 +88,21 @@ impl Disk for MemDisk {
         self.with(&[name], |directory| match directory.files.remove(name) {
             Some(_) => Ok(()),
             None => Err(io::ErrorKind::NotFound.into()),
+        })
+    }
+
+    fn link(&self, name: &str, to: &dyn Disk, new: &str) -> io::Result<()> {
+        let to: &dyn Any = to;
+        let to = to.downcast_ref::<Self>().ok_or_else(not_shared)?;
+        let file = self.with(&[name], |directory| {
+            directory.files.get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        })?;
+        to.with(&[new], |directory| {
+            if directory.files.contains_key(new) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            directory.files.insert(new.to_owned(), file);
+            Ok(())
         })
     }
 

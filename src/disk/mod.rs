@@ -16,6 +16,7 @@ mod directory_unix;
 mod image;
 mod map;
 mod mem;
+mod patient;
 mod real;
 #[cfg(any(test, feature = "sim"))]
 mod sim;
@@ -34,6 +35,7 @@ pub use api::{Access, Disk, DiskFile, DiskLock};
 pub use map::Mapped;
 pub(crate) use map::prefetch;
 pub use mem::MemDisk;
+pub(crate) use patient::PatientDisk;
 pub use real::RealDisk;
 #[cfg(any(test, feature = "sim"))]
 pub use sim::SimDisk;

@@ -4,6 +4,7 @@
 //! which lock. Does not know: system calls, which are in `directory_unix.rs` (and
 //! `directory_portable.rs` for everything else).
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -12,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::api::{Access, Disk, DiskFile, DiskLock, check_name, read_only};
+use super::api::{Access, Disk, DiskFile, DiskLock, check_name, not_shared, read_only};
 #[cfg(not(unix))]
 use super::directory_portable as os;
 #[cfg(unix)]
@@ -79,6 +80,12 @@ impl Disk for RealDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.directory_for(name)?.remove(name)
+    }
+
+    fn link(&self, name: &str, to: &dyn Disk, new: &str) -> io::Result<()> {
+        let to: &dyn Any = to;
+        let to = to.downcast_ref::<Self>().ok_or_else(not_shared)?;
+        self.directory_for(name)?.link(name, to.directory_for(new)?, new)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -182,6 +189,13 @@ impl RealFile {
 impl DiskFile for RealFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.file().metadata()?.len())
+    }
+
+    #[cfg(unix)]
+    fn allocated(&self) -> io::Result<u64> {
+        use std::os::unix::fs::MetadataExt;
+        // The unit of this count is 512 bytes, whatever the file system's blocks are.
+        Ok(self.file().metadata()?.blocks() * 512)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

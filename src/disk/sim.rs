@@ -3,6 +3,7 @@
 //! Knows: how calls, handles and locks act on the simulated state. Does not know: what a power cut
 //! does, which is in `sim_state.rs`, `sim_names.rs` and `sim_inode.rs`.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -10,11 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::api::{Access, Disk, DiskFile, DiskLock, check_name, read_only};
+use super::api::{Access, Disk, DiskFile, DiskLock, check_name, not_shared, read_only};
 use super::image::end_of;
 use super::map::Mapped;
 use super::sim_fault::{Fault, FaultCall, Remains, input_output};
 use super::sim_inode::Inode;
+use super::sim_names::within;
 use super::sim_state::State;
 
 /// A disk for tests of crash safety: deterministic, with power cuts and failures on demand.
@@ -49,18 +51,52 @@ use super::sim_state::State;
 /// # Ok::<(), factlog::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct SimDisk(Arc<Mutex<State>>);
+pub struct SimDisk(
+    Arc<Mutex<State>>,
+    /// Which of the disk's directories this is, as it stands before the names in it.
+    Arc<str>,
+);
 
 impl SimDisk {
     /// A directory that has yet to be made. The seed decides how much of an interrupted write gets
     /// into the cache.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self::of(State::new(seed))
+        Self(Arc::new(Mutex::new(State::new(seed))), Arc::from(""))
     }
 
-    fn of(state: State) -> Self {
-        Self(Arc::new(Mutex::new(state)))
+    /// Another directory on the same disk, yet to be made unless it was: with the same power, the
+    /// same faults and the same count of operations, so that what two stores do together can be
+    /// crashed together. Names may be linked between them.
+    ///
+    /// ```
+    /// use factlog::disk::{Access, Disk, SimDisk};
+    /// let disk = SimDisk::new(1);
+    /// disk.create_root()?;
+    /// disk.open("a", Access::Create)?;
+    /// let other = disk.directory("other");
+    /// other.create_root()?;
+    /// disk.link("a", &other, "b")?;
+    /// assert_eq!(other.file_names(), ["b"]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn directory(&self, name: &str) -> Self {
+        Self(self.0.clone(), Arc::from(format!("{}{name}/", self.1)))
+    }
+
+    fn left(&self, state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)), self.1.clone())
+    }
+
+    /// The name as the whole disk knows it.
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.1)
+    }
+
+    fn names(&self, state: &State) -> Vec<String> {
+        let names = state.names.cached().keys();
+        names.filter_map(|name| within(&self.1, name)).map(str::to_owned).collect()
     }
 
     /// How many calls there have been that matter to what a power cut leaves: everything but
@@ -87,7 +123,8 @@ impl SimDisk {
     /// One of the disks a power cut at this moment may leave, chosen by the seed.
     #[must_use]
     pub fn after_power_cut(&self, seed: u64) -> Self {
-        Self::of(self.0.lock().after_power_cut(seed))
+        let state = self.0.lock().after_power_cut(seed);
+        self.left(state)
     }
 
     /// How many subsets of the pending effects there are, if at most 16 effects are pending.
@@ -102,14 +139,16 @@ impl SimDisk {
     /// bits, the last bit stands for the rest, so that `u64::MAX` keeps everything.
     #[must_use]
     pub fn after_power_cut_exact(&self, subset: u64) -> Self {
-        Self::of(self.0.lock().after_power_cut_exact(subset))
+        let state = self.0.lock().after_power_cut_exact(subset);
+        self.left(state)
     }
 
     /// What the next process finds when this one has died but the power has stayed on: everything
     /// written, and still nothing more durable than before. Faults and counts start afresh.
     #[must_use]
     pub fn after_kill(&self) -> Self {
-        Self::of(self.0.lock().after_kill())
+        let state = self.0.lock().after_kill();
+        self.left(state)
     }
 
     /// Remembers the disk as it is before every operation from now on, for
@@ -143,7 +182,8 @@ impl SimDisk {
     /// kill leaves now. `None` for operations that are not remembered.
     #[must_use]
     pub fn rewind(&self, operation: u64, bytes: u64) -> Option<Self> {
-        self.0.lock().rewind(operation, bytes).map(Self::of)
+        let state = self.0.lock().rewind(operation, bytes)?;
+        Some(self.left(state))
     }
 
     /// A number for names, sizes and bytes as reads see them: different for different disks, but
@@ -158,7 +198,7 @@ impl SimDisk {
     pub fn copy(&self) -> Self {
         let mut state = self.0.lock().clone();
         state.locked.clear();
-        Self::of(state)
+        self.left(state)
     }
 
     /// Lets a power cut damage whole blocks of 4,096 bytes into which something unsynced was
@@ -186,45 +226,51 @@ impl SimDisk {
     /// The names in the directory, sorted; works also after a crash.
     #[must_use]
     pub fn file_names(&self) -> Vec<String> {
-        self.0.lock().names.cached().keys().cloned().collect()
+        self.names(&self.0.lock())
     }
 
     /// What reading the whole file would answer; works also after a crash.
     #[must_use]
     pub fn read_file(&self, name: &str) -> Option<Vec<u8>> {
-        self.0.lock().named(name).map(|inode| inode.cached().prefix(u64::MAX))
+        self.0.lock().named(&self.full(name)).map(|inode| inode.cached().prefix(u64::MAX))
     }
 
     /// Puts a new file there, durable at once, in place of the old one if there was one.
     pub fn write_file(&self, name: &str, bytes: Vec<u8>) {
-        self.0.lock().settle(name, Some(&bytes));
+        self.0.lock().settle(&self.1, name, Some(&bytes));
     }
 
     /// Takes a file away, durably at once.
     pub fn remove_file(&self, name: &str) {
-        self.0.lock().settle(name, None);
+        self.0.lock().settle(&self.1, name, None);
     }
 
     /// Inverts a bit (0 to 7), in the cache and on disk; does nothing where there is no byte.
     pub fn flip_bit(&self, name: &str, byte_offset: u64, bit: u32) {
-        if let Some(inode) = self.0.lock().named(name) {
+        if let Some(inode) = self.0.lock().named(&self.full(name)) {
             inode.flip(byte_offset, bit);
         }
     }
 
     fn open_existing(&self, name: &str) -> io::Result<u64> {
         let mut state = self.0.lock();
-        state.begin(FaultCall::Open)?;
-        state.names.cached().get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        state.begin_in(&self.1, FaultCall::Open)?;
+        state
+            .names
+            .cached()
+            .get(&self.full(name))
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn create(&self, name: &str) -> io::Result<u64> {
         let mut state = self.0.lock();
-        state.begin(FaultCall::Create)?;
-        if state.names.cached().contains_key(name) {
+        state.begin_in(&self.1, FaultCall::Create)?;
+        let name = self.full(name);
+        if state.names.cached().contains_key(&name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        Ok(state.create(name))
+        Ok(state.create(&name))
     }
 }
 
@@ -241,21 +287,21 @@ impl fmt::Debug for SimDisk {
 
 impl Disk for SimDisk {
     fn location(&self) -> String {
-        "simulation".to_owned()
+        self.full("simulation")
     }
 
     /// Durable at once.
     fn create_root(&self) -> io::Result<()> {
         let mut state = self.0.lock();
         state.check_power()?;
-        state.exists = true;
+        state.directories.insert(self.1.to_string());
         Ok(())
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut state = self.0.lock();
-        state.begin(FaultCall::List)?;
-        Ok(state.names.cached().keys().cloned().collect())
+        state.begin_in(&self.1, FaultCall::List)?;
+        Ok(self.names(&state))
     }
 
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
@@ -273,23 +319,40 @@ impl Disk for SimDisk {
         check_name(from)?;
         check_name(to)?;
         let mut state = self.0.lock();
-        state.begin(FaultCall::Rename)?;
-        found(state.names.rename(from, to))
+        state.begin_in(&self.1, FaultCall::Rename)?;
+        found(state.names.rename(&self.full(from), &self.full(to)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         check_name(name)?;
         let mut state = self.0.lock();
-        state.begin(FaultCall::Remove)?;
-        found(state.names.remove(name))
+        state.begin_in(&self.1, FaultCall::Remove)?;
+        found(state.names.remove(&self.full(name)))
+    }
+
+    fn link(&self, name: &str, to: &dyn Disk, new: &str) -> io::Result<()> {
+        check_name(name)?;
+        check_name(new)?;
+        let to: &dyn Any = to;
+        let to = to.downcast_ref::<Self>().filter(|to| Arc::ptr_eq(&self.0, &to.0));
+        let to = to.ok_or_else(not_shared)?;
+        let mut state = self.0.lock();
+        state.begin_in(&to.1, FaultCall::Link)?;
+        let file = state.names.cached().get(&self.full(name)).copied();
+        let (file, new) = (file.ok_or(io::ErrorKind::NotFound)?, to.full(new));
+        if state.names.cached().contains_key(&new) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.names.create(&new, file);
+        Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.0.lock();
-        let begun = state.begin(FaultCall::SyncDir);
+        let begun = state.begin_in(&self.1, FaultCall::SyncDir);
         match &begun {
-            Ok(()) => state.names.sync(),
-            Err(stop) if stop.remains == Remains::DroppedPages => state.names.drop_pages(),
+            Ok(()) => state.names.sync(&self.1),
+            Err(stop) if stop.remains == Remains::DroppedPages => state.names.drop_pages(&self.1),
             Err(_) => {}
         }
         Ok(begun?)
@@ -299,15 +362,16 @@ impl Disk for SimDisk {
         check_name(name)?;
         let mut state = self.0.lock();
         state.check_power()?;
-        if state.locked.contains(name) {
+        let name = self.full(name);
+        if state.locked.contains(&name) {
             return Ok(None);
         }
-        if !state.names.cached().contains_key(name) {
-            state.begin(FaultCall::Create)?;
-            state.create(name);
+        if !state.names.cached().contains_key(&name) {
+            state.begin_in(&self.1, FaultCall::Create)?;
+            state.create(&name);
         }
-        state.locked.insert(name.to_owned());
-        Ok(Some(Box::new(SimLock { disk: self.clone(), name: name.to_owned() })))
+        state.locked.insert(name.clone());
+        Ok(Some(Box::new(SimLock { disk: self.clone(), name })))
     }
 }
 

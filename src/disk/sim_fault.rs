@@ -25,6 +25,7 @@ pub struct Fault {
 #[expect(missing_docs, reason = "the names are those of the calls")]
 pub enum FaultCall {
     Create,
+    Link,
     Open,
     Rename,
     Remove,

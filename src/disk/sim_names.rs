@@ -1,6 +1,7 @@
-//! Layer 2.1: the directory of the simulated disk: which names are durable and which only cached.
+//! Layer 2.1: the directories of the simulated disk: which names are durable, which only cached.
 //!
-//! Knows: names, file numbers and pending changes. Does not know: what is in the files.
+//! Knows: names (after the directory and a slash, if it is not the first one), file numbers and
+//! pending changes. Does not know: what is in the files.
 //!
 //! A change survives a power cut only if the state it started from does: a name cannot be created
 //! where the removal of its predecessor was lost. Changes of different names are independent of
@@ -79,15 +80,22 @@ impl Names {
     }
 
     /// Not a copy of the cache, because that may hold changes a failed sync has dropped.
-    pub(super) fn sync(&mut self) {
-        for change in std::mem::take(&mut self.pending) {
+    pub(super) fn sync(&mut self, directory: &str) {
+        for change in self.take_pending(directory) {
             change.apply(&mut self.durable);
         }
     }
 
+    fn take_pending(&mut self, directory: &str) -> Vec<Change> {
+        let all = std::mem::take(&mut self.pending);
+        let (taken, left) = all.into_iter().partition(|change| change.is_in(directory));
+        self.pending = left;
+        taken
+    }
+
     /// A sync that failed as on Linux.
-    pub(super) fn drop_pages(&mut self) {
-        self.pending.clear();
+    pub(super) fn drop_pages(&mut self, directory: &str) {
+        self.take_pending(directory);
     }
 
     /// Sets or removes a name on disk and in the cache at once.
@@ -112,7 +120,20 @@ impl Names {
     }
 }
 
+/// The name within a directory (empty, or ending with a slash), of a file that is in it.
+pub(super) fn within<'a>(directory: &str, name: &'a str) -> Option<&'a str> {
+    name.strip_prefix(directory).filter(|rest| !rest.contains('/'))
+}
+
 impl Change {
+    fn is_in(&self, directory: &str) -> bool {
+        let name = match self {
+            Self::Create { name, .. } | Self::Remove { name, .. } => name,
+            Self::Rename { to, .. } => to,
+        };
+        within(directory, name).is_some()
+    }
+
     /// Does nothing where the state it started from is not there.
     fn apply(&self, table: &mut Table) {
         match self {
@@ -184,7 +205,17 @@ mod tests {
         assert!(names.remove("a"));
         assert!(!names.remove("a"));
         assert_eq!(outcomes(&names), BTreeSet::from([table(&[("a", 1)]), table(&[])]));
-        names.sync();
+        names.sync("");
         assert_eq!(outcomes(&names), BTreeSet::from([table(&[])]));
+    }
+
+    #[test]
+    fn a_sync_is_of_one_directory() {
+        let mut names = Names::default();
+        names.create("a", 1);
+        names.create("fork/a", 1);
+        names.sync("fork/");
+        let expected = [table(&[("fork/a", 1)]), table(&[("a", 1), ("fork/a", 1)])];
+        assert_eq!(outcomes(&names), BTreeSet::from(expected));
     }
 }

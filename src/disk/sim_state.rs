@@ -18,7 +18,8 @@ const MOST_EFFECTS: usize = 16;
 
 #[derive(Debug, Clone)]
 pub(super) struct State {
-    pub(super) exists: bool,
+    /// Those that were made: empty for the first, else ending with a slash.
+    pub(super) directories: BTreeSet<String>,
     pub(super) names: Names,
     files: BTreeMap<u64, Inode>,
     next_file: u64,
@@ -44,7 +45,7 @@ struct Past {
 impl State {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            exists: false,
+            directories: BTreeSet::new(),
             names: Names::default(),
             files: BTreeMap::new(),
             next_file: 0,
@@ -107,7 +108,7 @@ impl State {
 
     /// Of names, sizes and bytes as reads see them.
     pub(super) fn fingerprint(&self) -> u64 {
-        let mut sum = u64::from(self.exists);
+        let mut sum = to_u64(self.directories.len());
         for (name, file) in self.names.cached() {
             sum = name.bytes().fold(mix(sum, to_u64(name.len())), |sum, b| mix(sum, b.into()));
             sum = mix(sum, self.files.get(file).map_or(0, |inode| inode.cached().fingerprint()));
@@ -130,8 +131,16 @@ impl State {
         }
         match due(&mut self.faults, call) {
             Some(kind) => Err(kind.into()),
-            None if self.exists => Ok(()),
-            None => Err(Stop { error: io::ErrorKind::NotFound.into(), remains: Remains::Nothing }),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for calls about names in a directory.
+    pub(super) fn begin_in(&mut self, directory: &str, call: FaultCall) -> Result<(), Stop> {
+        self.begin(call)?;
+        match self.directories.contains(directory) {
+            true => Ok(()),
+            false => Err(Stop { error: io::ErrorKind::NotFound.into(), remains: Remains::Nothing }),
         }
     }
 
@@ -175,8 +184,9 @@ impl State {
     }
 
     /// Puts a file there as if it had been there for long; `None` removes it.
-    pub(super) fn settle(&mut self, name: &str, bytes: Option<&[u8]>) {
-        self.exists = true;
+    pub(super) fn settle(&mut self, directory: &str, name: &str, bytes: Option<&[u8]>) {
+        self.directories.insert(directory.to_owned());
+        let name = &format!("{directory}{name}");
         let file = bytes.map(|bytes| {
             let mut image = Image::default();
             image.write(0, bytes);
@@ -194,7 +204,7 @@ impl State {
             crashed: false,
             faults: Vec::new(),
             history: None,
-            exists: self.exists,
+            directories: self.directories.clone(),
             names: self.names.clone(),
             files: self.files.clone(),
             next_file: self.next_file,
@@ -250,7 +260,7 @@ impl State {
             }
         }
         Self {
-            exists: self.exists,
+            directories: self.directories.clone(),
             names: Names::settled(names),
             files,
             next_file: self.next_file,

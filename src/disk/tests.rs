@@ -234,3 +234,77 @@ fn synced_files_are_still_there() {
         assert_eq!(get(disk, "a"), b"hello");
     });
 }
+
+/// Runs the test on two directories that can share files.
+fn on_every_pair(test: impl Fn(&dyn Disk, &dyn Disk)) {
+    let root = tempfile::tempdir().unwrap();
+    let real = [RealDisk::new(root.path().join("a")), RealDisk::new(root.path().join("b"))];
+    let mem = [MemDisk::new(), MemDisk::new()];
+    let sim = SimDisk::new(1);
+    let sims = [sim.clone(), sim.directory("b")];
+    let pairs: [[&dyn Disk; 2]; 3] =
+        [[&real[0], &real[1]], [&mem[0], &mem[1]], [&sims[0], &sims[1]]];
+    for [from, to] in pairs {
+        from.create_root().unwrap();
+        to.create_root().unwrap();
+        test(from, to);
+    }
+}
+
+#[test]
+fn a_link_is_a_second_name_for_the_same_bytes() {
+    on_every_pair(|from, to| {
+        put(from, "a", b"hello");
+        from.link("a", to, "b").unwrap();
+        assert_eq!((sorted(from), sorted(to)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+        to.open("b", Access::Write).unwrap().write_at(b"J", 0).unwrap();
+        assert_eq!(get(from, "a"), b"Jello");
+        from.remove("a").unwrap();
+        assert_eq!(get(to, "b"), b"Jello");
+    });
+}
+
+#[test]
+fn a_link_takes_no_name_that_is_taken_and_none_that_is_not_there() {
+    on_every_pair(|from, to| {
+        put(from, "a", b"1");
+        put(to, "b", b"2");
+        refused(from.link("a", to, "b"), ErrorKind::AlreadyExists);
+        refused(from.link("x", to, "c"), ErrorKind::NotFound);
+        refused(from.link("a", to, "../c"), ErrorKind::InvalidInput);
+        assert_eq!((get(to, "b"), sorted(to)), (b"2".to_vec(), vec!["b".to_owned()]));
+    });
+}
+
+#[test]
+fn directories_of_different_kinds_share_nothing() {
+    let (mem, sim) = (MemDisk::new(), SimDisk::new(1));
+    mem.create_root().unwrap();
+    sim.create_root().unwrap();
+    put(&mem, "a", b"1");
+    put(&sim, "a", b"1");
+    refused(mem.link("a", &sim, "b"), ErrorKind::CrossesDevices);
+    refused(sim.link("a", &mem, "b"), ErrorKind::CrossesDevices);
+    refused(sim.link("a", &SimDisk::new(1), "b"), ErrorKind::CrossesDevices);
+}
+
+#[test]
+fn a_link_on_the_simulated_disk_waits_for_the_sync_of_its_own_directory() {
+    let disk = SimDisk::new(1);
+    let fork = disk.directory("fork");
+    disk.create_root().unwrap();
+    fork.create_root().unwrap();
+    let file = disk.open("a", Access::Create).unwrap();
+    file.write_at(b"1", 0).unwrap();
+    file.sync().unwrap();
+    disk.sync_dir().unwrap();
+    disk.link("a", &fork, "a").unwrap();
+    disk.sync_dir().unwrap();
+    let there = |fork: &SimDisk| fork.file_names() == ["a"];
+    let after: Vec<bool> = (0..2).map(|bits| there(&fork.after_power_cut_exact(bits))).collect();
+    assert_eq!(after, [false, true]);
+    fork.sync_dir().unwrap();
+    assert!((0..20).all(|seed| there(&fork.after_power_cut(seed))));
+    let cut = fork.after_power_cut(1);
+    assert_eq!(get(&cut, "a"), b"1");
+}

@@ -6,11 +6,13 @@
 use uuid::Uuid;
 
 use super::heads::{Carried, Heads, take_in};
-use super::segment::{EventReader, Segment, SegmentIndex, Segments, segment_at};
+use super::segment::{EventReader, Segment, SegmentIndex, Segments, lost, segment_at};
 use crate::index::{CheckpointEntry, Head, SegmentLookup, SettingsEntry};
 use crate::log::TrimBase;
 use crate::sync::{Arc, Ordering};
-use crate::types::{EventRef, Position, RecordedEvent, Result, Timestamp, Version};
+use crate::types::{
+    Error, ErrorKind, EventRef, Position, RecordedEvent, Result, Timestamp, Version,
+};
 
 /// Everything committed.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub(crate) struct Catalog {
     pub last: Position,
     /// What is known of trimmed segments.
     pub base: Option<Arc<TrimBase>>,
+    /// Readers step over what a salvage could not save.
+    pub accept_lost: bool,
 }
 
 impl Catalog {
@@ -56,6 +60,14 @@ impl Catalog {
         last.map_or(Ok(()), |last| set_head(heads, &last))
     }
 
+    /// Takes positions in whose events a salvage could not save.
+    pub(crate) fn push_lost(&mut self, (position, count): (u64, u32)) -> Result<(), &'static str> {
+        match self.segments.last().map(|segment| &segment.index) {
+            Some(SegmentIndex::Memory(index)) => index.write().push_lost(position, count),
+            _ => Err("the newest segment is sealed"),
+        }
+    }
+
     pub(crate) fn push_checkpoint(&mut self, entry: CheckpointEntry) {
         if let Some(SegmentIndex::Memory(index)) = self.segments.last().map(|s| &s.index) {
             let mut index = index.write();
@@ -86,6 +98,7 @@ impl Catalog {
 
     /// Puts a segment in the place of the one, or the parts, with the same number.
     pub(crate) fn replace(&mut self, segment: Arc<Segment>) {
+        self.heads.replace(&segment);
         let segments = Arc::make_mut(&mut self.segments);
         let range = parts_of(segments, segment.number);
         if !range.is_empty() {
@@ -131,8 +144,9 @@ impl Catalog {
         })
     }
 
-    pub(crate) fn view(&self) -> View {
-        View { segments: self.segments.clone(), last: self.last, base: self.base.clone() }
+    /// The last position that a salvage could not save.
+    pub(crate) fn last_lost_by_salvage(&self) -> Option<Position> {
+        self.segments.iter().rev().find_map(|segment| segment.last_lost())
     }
 
     /// Lets go of the segments before the base's first. Views go on with what they hold.
@@ -143,11 +157,26 @@ impl Catalog {
         self.base = Some(base);
     }
 
-    /// How many events can be read.
+    /// How many positions are there to be read.
     pub(crate) fn events(&self) -> u64 {
         let before = self.view().first_position().get().saturating_sub(1);
         self.last.get().saturating_sub(before)
     }
+
+    pub(crate) fn view(&self) -> View {
+        let (last, accept_lost) = (self.last, self.accept_lost);
+        let (segments, base) = (self.segments.clone(), self.base.clone());
+        View { segments, last, accept_lost, base }
+    }
+}
+
+/// The first ordinal from this one on that was not lost by a salvage.
+fn not_lost_from(index: &dyn SegmentLookup, ordinal: u32) -> u32 {
+    let lost = index.lost();
+    let from = lost.partition_point(|lost| *lost < ordinal);
+    let rest = lost.get(from..).unwrap_or_default();
+    let run = (ordinal..).zip(rest).take_while(|(here, lost)| *here == **lost).count();
+    ordinal.saturating_add(u32::try_from(run).unwrap_or(u32::MAX))
 }
 
 fn set_head(heads: &mut Heads, event: &EventRef<'_>) -> Result<(), &'static str> {
@@ -168,6 +197,19 @@ fn to_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
+/// An event that was asked for by its name, if its data is there.
+///
+/// # Errors
+/// `Deleted` when it was reclaimed, and why.
+pub(crate) fn whole(found: Option<RecordedEvent>) -> Result<Option<RecordedEvent>> {
+    let Some(event) = found else { return Ok(None) };
+    let Some(why) = event.reclaimed() else { return Ok(Some(event)) };
+    let position = event.position();
+    let text = format!("the data of event {position} was reclaimed: {}", why.in_words());
+    let error = Error::new(ErrorKind::Deleted, text).at(position).of_event(event.id());
+    Err(error.in_stream(event.stream()).at_version(event.version()))
+}
+
 /// Where a version lies as seen from a run of a stream's events: before the version it begins with,
 /// after the one it ends with, or in it, if it is not damaged.
 enum Run {
@@ -182,6 +224,8 @@ pub(crate) struct View {
     pub segments: Segments,
     pub last: Position,
     pub base: Option<Arc<TrimBase>>,
+    /// Its reader steps over what a salvage could not save.
+    pub accept_lost: bool,
 }
 
 impl View {
@@ -205,9 +249,9 @@ impl View {
     /// The event at a position; `None` where there is none yet.
     ///
     /// # Errors
-    /// `Trimmed`, `Damaged`, `Io`.
+    /// `Deleted` when its data was reclaimed; `Trimmed`, `Damaged`, `Io`.
     pub(crate) fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
-        self.with_event(position, |event| event.to_owned())
+        whole(self.with_event(position, |event| event.to_owned())?)
     }
 
     pub(crate) fn with_event<R>(
@@ -257,6 +301,19 @@ impl View {
             }
         }
         None
+    }
+
+    /// # Errors
+    /// `Damaged` when the version is one that the stream has had and a salvage could not save.
+    pub(crate) fn refuse_lost(&self, stream: &str, version: Version) -> Result<()> {
+        let salvaged = self.segments.iter().any(|segment| segment.last_lost().is_some());
+        let had = || self.head(stream).is_some_and(|(last, _)| version <= last);
+        if !salvaged || version == Version::NONE || !had() {
+            return Ok(());
+        }
+        Err(lost(format!("version {version} of stream {stream:?} was lost by salvage"))
+            .in_stream(stream)
+            .at_version(version))
     }
 
     /// Where a version lies as seen from the stream's events in one segment.
@@ -310,8 +367,10 @@ impl View {
         let (mut low, mut high) = (0, segment.events());
         while low < high {
             let middle = low + (high - low) / 2;
-            if reader.read(segment, middle)?.recorded_at() < time {
-                low = middle + 1;
+            // A lost event has no time: the next one that is there speaks for it.
+            let there = segment.ask(|index| not_lost_from(index, middle)).min(high);
+            if there < high && reader.read(segment, there)?.recorded_at() < time {
+                low = there + 1;
             } else {
                 high = middle;
             }

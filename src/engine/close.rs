@@ -31,6 +31,7 @@ impl Engine {
     }
 
     fn make_sidecar(&self, segment: &Segment, end: LogEnd) {
+        let _one_at_a_time = self.sealing.lock();
         if self.catalog.read().view().first_position() > segment.first_position {
             return; // it was trimmed meanwhile
         }
@@ -158,8 +159,10 @@ impl Engine {
         outcome
     }
 
-    /// Gives the lock back, once no thread of the store can write any more.
+    /// Gives the lock back, once no thread of the store can write any more, and no caller's rewrite
+    /// of a segment is under way.
     pub(crate) fn release(&self) {
+        let _no_rewrite = self.sealing.lock();
         *self.lock.lock() = None;
     }
 

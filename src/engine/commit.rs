@@ -13,11 +13,11 @@ use super::keeper::Job;
 use super::lifecycle::SettingsWrite;
 use super::queue::{Queued, Slot, Turn};
 use super::shared::Engine;
-use super::sidecars::begun;
+use super::sidecars::{begun, open_to_read};
 use super::staged::{Accepted, CheckpointWrite};
 use super::tell;
 use super::watch::wake_each;
-use crate::format::{CheckpointRecord, SettingsRecord, segment_seed};
+use crate::format::{CheckpointRecord, FileName, SettingsRecord, name_of, segment_seed};
 use crate::index::{CheckpointEntry, SettingsEntry};
 use crate::log::{BatchBytes, CommitFailure, LogEnd, Tail};
 use crate::sync::{Arc, Ordering};
@@ -442,7 +442,8 @@ pub(crate) fn begin_segment(engine: &Engine, tail: &Tail, end: LogEnd) -> Result
     let number = tail.segment();
     let first = Position::new(end.next_position);
     let seed = segment_seed(engine.store, number);
-    let segment = begun(&*engine.disk, number, seed, first, tail.written().offset)?;
+    let file = open_to_read(&*engine.disk, &name_of(FileName::Segment(number)))?;
+    let segment = begun(file, number, seed, first, tail.written().offset);
     let sealed = {
         let mut catalog = engine.catalog.write();
         let sealed = catalog.segments.last().cloned();

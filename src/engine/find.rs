@@ -34,6 +34,15 @@ impl Candidates {
         }
     }
 
+    /// Leaves ascending ordinals out.
+    fn without(self, left_out: &[u32]) -> Self {
+        let kept = |ordinal: &u32| left_out.binary_search(ordinal).is_err();
+        match self {
+            Self::Range(range) if !left_out.is_empty() => Self::List(range.filter(kept).collect()),
+            other => other,
+        }
+    }
+
     pub(crate) fn get(&self, at: usize) -> Option<u32> {
         match self {
             Self::Range(range) => {
@@ -55,11 +64,13 @@ pub(crate) enum Wanted {
 }
 
 /// The ordinals within `range` that may be wanted. Damaged ones always may: leaving them out would
-/// answer that there is nothing where something was.
+/// answer that there is nothing where something was. So may those that a salvage could not save,
+/// unless that was accepted.
 pub(crate) fn candidates(
     segment: &Segment,
     wanted: &Wanted,
     range: std::ops::Range<u32>,
+    accept_lost: bool,
 ) -> Candidates {
     if range.is_empty() {
         return Candidates::List(Vec::new());
@@ -82,7 +93,13 @@ pub(crate) fn candidates(
             Candidates::List(all)
         }
     };
-    segment.ask(|index| list(index).with(index.damaged(), &range))
+    segment.ask(|index| {
+        let found = list(index).with(index.damaged(), &range);
+        match accept_lost {
+            true => found.without(index.lost()),
+            false => found.with(index.lost(), &range),
+        }
+    })
 }
 
 fn stream_run(

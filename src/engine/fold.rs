@@ -4,11 +4,11 @@
 //! files.
 
 use crate::format::{
-    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, Record, RecordHead, RecordKind,
-    SettingsRecord, Source, Step, Walker, decode_event,
+    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, LostRange, Record, RecordHead,
+    RecordKind, SettingsRecord, Source, Step, Walker, decode_event, positions_of,
 };
 use crate::index::{SettingsEntry, TailIndex};
-use crate::log::SegmentInfo;
+use crate::log::{LogEnd, SegmentInfo};
 use crate::segment::later_header;
 use crate::types::{Damage, Error, ErrorKind, Position, Result};
 
@@ -18,16 +18,28 @@ pub(crate) struct Folded {
     pub index: TailIndex,
     pub damage: Vec<Damage>,
     pub walker: Walker,
+    /// The positions after each whole batch that checks, when damage is worked around.
+    pub batch_ends: Vec<u64>,
 }
 
 /// Where to stop, and whether damage ends it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FoldLimit {
     pub offset: u64,
+    /// The last frame, if it is named: a rewritten segment ends behind it, before `offset`.
+    pub frame: u64,
     /// The position after the last event, so far as anything certifies it.
     pub next_position: u64,
     /// Work around damage instead of refusing.
     pub tolerant: bool,
+}
+
+impl FoldLimit {
+    /// Up to the end that a successor names.
+    pub(crate) fn named(end: LogEnd, tolerant: bool) -> Self {
+        let LogEnd { offset, frame, next_position, .. } = end;
+        Self { offset, frame, next_position, tolerant }
+    }
 }
 
 /// Folds the segment from its opening frame up to the limit.
@@ -36,18 +48,33 @@ pub(crate) fn fold_segment(
     info: &SegmentInfo,
     limit: FoldLimit,
 ) -> Result<Folded> {
+    let index = TailIndex::new(Position::new(info.first_position()));
+    fold_into(index, source, info, limit)
+}
+
+/// The same into an index that is still empty.
+pub(crate) fn fold_into(
+    index: TailIndex,
+    source: &mut dyn Source,
+    info: &SegmentInfo,
+    limit: FoldLimit,
+) -> Result<Folded> {
     let mut start = info.start;
     start.expected.epoch_max = u32::MAX;
     let mut folded = Folded {
-        index: TailIndex::new(Position::new(info.first_position())),
+        index,
         damage: Vec::new(),
         walker: Walker::new(info.seed, start.offset, start.expected),
+        batch_ends: Vec::new(),
     };
-    while folded.walker.offset < limit.offset {
+    while folded.walker.offset < limit.offset && folded.walker.expected.number <= limit.frame {
         let unread = |error| Error::io(format!("cannot read {}", info.name()), error);
         match folded.walker.step(source).map_err(unread)? {
             Step::Frame(frame) => {
                 let offset = frame.offset;
+                if limit.tolerant && frame.header.events > 0 && folded.walker.open.is_none() {
+                    folded.batch_ends.push(folded.walker.expected.position);
+                }
                 if let Err(what) = fold_frame(&mut folded.index, &frame) {
                     folded.break_at(info, offset, what, limit)?;
                 }
@@ -93,10 +120,14 @@ fn fold_record(
     record: &Record<'_>,
 ) -> Result<(), &'static str> {
     match record.head.kind {
-        RecordKind::Event => {
+        RecordKind::Event | RecordKind::Stub => {
             let event = decode_event(record).ok_or("event is malformed")?;
             let offset = u32::try_from(offset).map_err(|_| "event lies beyond 4 GiB")?;
             index.push(&event, offset)
+        }
+        RecordKind::Lost => {
+            let lost = LostRange::decode(record.body).ok_or("lost range is malformed")?;
+            index.push_lost(record.head.position, lost.positions)
         }
         RecordKind::Checkpoint => {
             let found = CheckpointRecord::decode(record.body).ok_or("checkpoint is malformed")?;
@@ -126,9 +157,17 @@ fn rest_of_frame(frame: &[u8], at: usize, seed: u32, end_position: u64) -> Optio
     while from < frame.len() {
         let (mut to, mut next) = (from, None);
         while let Some(head) = head(to) {
-            if head.kind == RecordKind::Event {
+            let rest = frame.get(to..).unwrap_or_default();
+            let positions = match head.kind {
+                kind if kind.is_event() => 1,
+                RecordKind::Lost => {
+                    Record::decode(rest, seed).and_then(|lost| positions_of(&lost)).unwrap_or(0)
+                }
+                _ => 0,
+            };
+            if positions > 0 {
                 let follows = next.is_none_or(|next| next == head.position);
-                next = follows.then(|| head.position.saturating_add(1));
+                next = follows.then(|| head.position.saturating_add(positions.into()));
             }
             to += head.record_bytes();
         }
@@ -224,7 +263,8 @@ impl Folded {
                 at += head.record_bytes();
                 continue;
             };
-            if record.head.kind == RecordKind::Event && record.head.position < limit.next_position {
+            let takes = positions_of(&record).is_some_and(|positions| positions > 0);
+            if takes && record.head.position < limit.next_position {
                 self.fill(record.head.position, limit);
             }
             // What does not follow is left out: its place is filled as damaged later.

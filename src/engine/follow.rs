@@ -13,15 +13,15 @@ use super::fold::{FoldLimit, fold_segment, settings_of};
 use super::gap::{add_gap, next_position};
 use super::segment::{Segment, SegmentIndex};
 use super::shared::{Engine, Parts};
-use super::sidecars::Opening;
+use super::sidecars::{Opening, begun, open_to_read};
 use crate::clock::monotonic;
-use crate::disk::{Access, Disk};
+use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    CheckpointRecord, Frame, Head, LiveMark, RecordKind, Step, Walker, decode_event,
+    CheckpointRecord, Frame, Head, LiveMark, LostRange, RecordKind, Step, Walker, decode_event,
 };
 use crate::index::CheckpointEntry;
 use crate::log::{
-    LogEnd, SegmentInfo, Survey, TrimBase, find_segment, read_heads, read_live, survey,
+    SegmentInfo, Survey, TailEnd, TrimBase, find_segment, read_heads, read_live, survey,
 };
 use crate::segment::{EndVerdict, FileSource, certified_extent};
 use crate::sync::{Arc, Ordering, park_timeout};
@@ -33,12 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LOOKS: usize = 5;
 /// How often segments held in memory are looked up as sidecars.
 const SIDECARS_EVERY: Duration = Duration::from_secs(1);
+/// So many segments are then looked at for whether they were rewritten.
+const LOOKED_AT: usize = 16;
 
 /// How far a follower has come.
 pub(super) struct Follower {
     head: Head,
-    /// The segment it is in.
+    /// The segment it is in, and its file: a rewrite may take the name, and has other offsets.
     number: u64,
+    file: Option<Arc<dyn DiskFile>>,
     walker: Walker,
     /// It worked around damage in the newest segment, whose positions may not be known to the end.
     stopped: bool,
@@ -104,7 +107,8 @@ impl Follower {
                 let walker = Walker::new(0, 0, no_frame());
                 let number = first - 1;
                 let stopped = !found.damage.is_empty();
-                Self { head: found.head.clone(), number, walker, stopped, open_ended: false }
+                let head = found.head.clone();
+                Self { head, number, file: None, walker, stopped, open_ended: false }
             }
         };
         follower.lose_the_end(&found, &mut catalog);
@@ -131,8 +135,7 @@ impl Follower {
         report: &mut OpenReport,
     ) -> Result<Self> {
         let name = tail.name();
-        let file = opening.disk.open(&name, Access::Read);
-        let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+        let file = open_to_read(&**opening.disk, &name)?;
         let end = found.judge_tail(&file, &**opening.disk)?;
         report.verdict = end.row;
         report.clean = end.walk.last_kind == crate::format::FrameKind::Closed
@@ -143,23 +146,18 @@ impl Follower {
         }
         let damaged = end.verdict == EndVerdict::Damaged;
         let limit = if damaged {
-            let live = found.live.filter(|mark| mark.segment == tail.number);
-            let next = live.map_or(u64::MAX / 4, |mark| mark.next_position);
-            // The last byte of a frame may be zero, so the walk may have come further.
-            let seen = end.used.max(end.walk.stop);
-            let offset = live.map_or(seen, |mark| mark.end.max(seen));
-            FoldLimit { offset, next_position: next, tolerant: true }
+            limit_of_damaged(opening, found, tail, &end)?
         } else {
             let place = match planted!(FollowerBeyondDurable) {
                 true => end.walk.good,
                 false => end.walk.certified_end(end.certified),
             };
             let next_position = place.expected.position;
-            FoldLimit { offset: place.offset, next_position, tolerant: false }
+            let (offset, frame) = (place.offset, u64::MAX);
+            FoldLimit { offset, frame, next_position, tolerant: false }
         };
         let before = report.damage.len();
-        let limit = if damaged { bounded(opening, tail, limit)? } else { limit };
-        let segment = opening.tail(tail, limit, report)?;
+        let segment = opening.tail_in(file.clone(), tail, limit, report)?;
         if damaged && report.damage.len() == before {
             report.damage.push(crate::types::Damage {
                 file: tail.name(),
@@ -179,6 +177,7 @@ impl Follower {
         Ok(Self {
             head: found.head.clone(),
             number: tail.number,
+            file: Some(file),
             walker: Walker::new(tail.seed, place.offset, expected),
             stopped: damaged,
             open_ended: false,
@@ -225,13 +224,15 @@ impl Follower {
             };
             let end = next.as_ref().map(SegmentInfo::predecessor_end);
             let limit = match (self.number == mark.segment, end) {
-                (true, _) => mark.end,
-                (false, Some(end)) => end.offset,
+                (true, _) => (mark.end, mark.frame),
+                (false, Some(end)) => (end.offset, end.frame),
                 // The next segment is not there yet although the mark is in it: look again later.
                 (false, None) => return Ok(()),
             };
-            if self.number > 0 && self.walker.offset < limit {
-                self.walk(disk, limit, &mut apply)?;
+            if let Some(file) = self.file.clone()
+                && self.walker.offset < limit.0
+            {
+                self.walk(file, limit, &mut apply)?;
             }
             match next {
                 Some(info) => {
@@ -239,8 +240,9 @@ impl Follower {
                     let mut expected = start.expected;
                     expected.epoch_max = u32::MAX;
                     self.walker = Walker::new(info.seed, start.offset, expected);
-                    self.number = info.number;
-                    apply(Change::Segment(disk, &info))?;
+                    let file = open_to_read(disk, &info.name())?;
+                    (self.number, self.file) = (info.number, Some(file.clone()));
+                    apply(Change::Segment(file, &info))?;
                 }
                 None => return Ok(()),
             }
@@ -250,15 +252,14 @@ impl Follower {
 
     fn walk(
         &mut self,
-        disk: &dyn Disk,
-        limit: u64,
+        file: Arc<dyn DiskFile>,
+        (limit, last): (u64, u64),
         apply: &mut impl FnMut(Change<'_>) -> Result<()>,
     ) -> Result<()> {
         let name = crate::format::name_of(crate::format::FileName::Segment(self.number));
         let unread = |error| Error::io(format!("cannot read {name}"), error);
-        let file = disk.open(&name, Access::Read).map_err(unread)?;
         let mut source = FileSource::new(file, limit);
-        while self.walker.offset < limit {
+        while self.walker.offset < limit && self.walker.expected.number <= last {
             match self.walker.step(&mut source).map_err(unread)? {
                 Step::Frame(frame) => apply(Change::Frame(&frame))?,
                 Step::Unsupported => {
@@ -279,13 +280,29 @@ impl Follower {
 
 /// Something new in the log.
 enum Change<'a> {
-    Segment(&'a dyn Disk, &'a SegmentInfo),
+    Segment(Arc<dyn DiskFile>, &'a SegmentInfo),
     Frame(&'a Frame<'a>),
     Readable(u64),
 }
 
 fn no_frame() -> crate::format::Expected {
     crate::format::Expected { number: 0, position: 1, chain: 0, epoch_min: 0, epoch_max: u32::MAX }
+}
+
+/// How far a damaged tail is read.
+pub(super) fn limit_of_damaged(
+    opening: &Opening<'_>,
+    found: &Survey,
+    tail: &SegmentInfo,
+    end: &TailEnd,
+) -> Result<FoldLimit> {
+    let live = found.live.filter(|mark| mark.segment == tail.number);
+    let next_position = live.map_or(u64::MAX / 4, |mark| mark.next_position);
+    // The last byte of a frame may be zero, so the walk may have come further.
+    let seen = end.used.max(end.walk.stop);
+    let offset = live.map_or(seen, |mark| mark.end.max(seen));
+    let frame = u64::MAX;
+    bounded(opening, tail, FoldLimit { offset, frame, next_position, tolerant: true })
 }
 
 /// A segment whose successor is lost, and with it the word where this one ends. Recovery may have
@@ -296,6 +313,11 @@ fn open_ended(
     info: &SegmentInfo,
     report: &mut OpenReport,
 ) -> Result<Segment> {
+    opening.tail(info, limit_of_severed(opening, info)?, report)
+}
+
+/// How far such a segment is read.
+pub(super) fn limit_of_severed(opening: &Opening<'_>, info: &SegmentInfo) -> Result<FoldLimit> {
     let name = info.name();
     let unread = |error| Error::io(format!("cannot read {name}"), error);
     let file = opening.disk.open(&name, Access::Read).map_err(unread)?;
@@ -303,8 +325,9 @@ fn open_ended(
     let mut source = FileSource::new(file, u64::MAX);
     let range = info.start.offset..size;
     let offset = certified_extent(&mut source, range, info.seed).map_err(unread)?;
-    let limit = FoldLimit { offset, next_position: u64::MAX / 4, tolerant: true };
-    opening.tail(info, bounded(opening, info, limit)?, report)
+    let (frame, next_position) = (u64::MAX, u64::MAX / 4);
+    let limit = FoldLimit { offset, frame, next_position, tolerant: true };
+    bounded(opening, info, limit)
 }
 
 /// For a damaged tail: how many positions there are, as its own frames tell.
@@ -326,20 +349,24 @@ fn bounded(opening: &Opening<'_>, tail: &SegmentInfo, limit: FoldLimit) -> Resul
 fn apply(catalog: &mut Catalog, change: Change<'_>) -> Result<()> {
     let broken = |what: &str| Error::new(ErrorKind::Damaged, what);
     match change {
-        Change::Segment(disk, info) => {
+        Change::Segment(file, info) => {
             let first = Position::new(info.first_position());
-            let begun =
-                super::sidecars::begun(disk, info.number, info.seed, first, info.start.offset)?;
-            catalog.add(begun);
+            catalog.add(begun(file, info.number, info.seed, first, info.start.offset));
         }
         Change::Frame(frame) => {
             catalog.make_readable(frame.end());
             for (offset, record) in frame.records() {
                 match record.head.kind {
-                    RecordKind::Event => {
+                    RecordKind::Event | RecordKind::Stub => {
                         let event = decode_event(&record).ok_or_else(|| broken("bad event"))?;
                         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
                         catalog.push(std::iter::once(Some((event, offset)))).map_err(broken)?;
+                    }
+                    RecordKind::Lost => {
+                        let found = LostRange::decode(record.body);
+                        let found = found.ok_or_else(|| broken("bad lost range"))?;
+                        let lost = (record.head.position, found.positions);
+                        catalog.push_lost(lost).map_err(broken)?;
                     }
                     RecordKind::Checkpoint => {
                         let found = CheckpointRecord::decode(record.body);
@@ -375,7 +402,7 @@ fn apply(catalog: &mut Catalog, change: Change<'_>) -> Result<()> {
 pub(super) fn follow(engine: &Engine, mut follower: Follower) {
     let mut seen = 0;
     let mut trouble: Option<Instant> = None;
-    let mut sidecars = monotonic();
+    let (mut sidecars, mut looked) = (monotonic(), 0);
     while !engine.closed.load(Ordering::Acquire) {
         // Closing unparks this thread.
         park_timeout(engine.settings.poll_interval);
@@ -408,7 +435,7 @@ pub(super) fn follow(engine: &Engine, mut follower: Follower) {
         }
         if sidecars.elapsed() > SIDECARS_EVERY {
             sidecars = monotonic();
-            take_sidecars(engine, &follower.head);
+            take_sidecars(engine, &follower.head, &mut looked);
         }
     }
 }
@@ -444,29 +471,26 @@ fn see_trim(engine: &Engine, follower: &mut Follower) -> Option<Follower> {
     let (anew, catalog, report) = Follower::open(&parts).ok()?;
     report.damage.is_empty().then_some(())?;
     let last = catalog.last;
-    *engine.catalog.write() = catalog;
+    *engine.catalog.write() = Catalog { accept_lost: engine.settings.accept_lost, ..catalog };
     engine.publish(last, Some(last));
     engine.watch.wake();
     Some(anew)
 }
 
-/// Lets go of indexes in memory for which the writer has made a sidecar since.
-fn take_sidecars(engine: &Engine, head: &Head) {
+/// Lets go of indexes in memory for which the writer has made a sidecar since; and, a few at a time
+/// and all in turn, of files in whose place there is a rewritten one: they would stay on the disk.
+fn take_sidecars(engine: &Engine, head: &Head, looked: &mut usize) {
     let segments = engine.catalog.read().segments.clone();
-    for pair in segments.windows(2) {
-        let [segment, _next] = pair else { continue };
-        if let SegmentIndex::Memory(_) = &segment.index {
-            let _ = take_sidecar(engine, head, segment);
+    let Some((_newest, sealed)) = segments.split_last() else { return };
+    for segment in sealed.iter().filter(|segment| matches!(segment.index, SegmentIndex::Memory(_)))
+    {
+        let _ = engine.take_sidecar(head, segment);
+    }
+    for segment in sealed.iter().cycle().skip(*looked).take(LOOKED_AT.min(sealed.len())) {
+        let found = find_segment(&*engine.disk, head, segment.number).ok().flatten();
+        if found.is_some_and(|info| info.header.rewrite != segment.rewrite) {
+            let _ = engine.take_sidecar(head, segment);
         }
     }
-}
-
-fn take_sidecar(engine: &Engine, head: &Head, segment: &Arc<Segment>) -> Option<()> {
-    let next = find_segment(&*engine.disk, head, segment.number + 1).ok()??;
-    let info = find_segment(&*engine.disk, head, segment.number).ok()??;
-    let end: LogEnd = next.predecessor_end();
-    let opening = Opening { disk: &engine.disk, settings: &engine.settings, read_only: true };
-    let sealed = opening.with_sidecar(&info, end)?;
-    engine.catalog.write().replace(Arc::new(sealed));
-    Some(())
+    *looked = (*looked + LOOKED_AT) % sealed.len().max(1);
 }

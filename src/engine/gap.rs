@@ -38,6 +38,7 @@ pub(super) fn add_gap(catalog: &mut Catalog, number: u64, next: u64, until: u64)
         name: name_of(FileName::Segment(number)),
         seed: 0,
         first_position,
+        rewrite: 0,
         bytes: SegmentBytes::Mapped(Mapped::owned(Vec::new())),
         index: SegmentIndex::Memory(RwLock::new(index)),
         readable: AtomicU64::new(0),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::catalog::View;
 use super::knowledge::StoredEvent;
-use crate::types::{Error, ErrorKind, Position, RecordedEvent, Result, Version};
+use crate::types::{Error, ErrorKind, Position, RecordedEvent, Result, Timestamp, Version};
 
 impl View {
     /// The newest event with this id.
@@ -56,6 +56,18 @@ impl View {
             Position::START => Ok(()),
             position => self.refuse_trimmed(position.next()),
         }
+    }
+
+    /// # Errors
+    /// `Trimmed` when `first` is the first event after a time, and an earlier one after it was
+    /// trimmed.
+    pub(crate) fn refuse_trimmed_time(&self, first: Position, time: Timestamp) -> Result<()> {
+        let Some(end) = self.base.as_ref().map(|base| base.end()) else { return Ok(()) };
+        if first > self.first_position() || end.last_recorded_at <= time.micros() {
+            return Ok(());
+        }
+        let what = format!("what was recorded after {} microseconds was trimmed", time.micros());
+        Err(trimmed(what, self.first_position()))
     }
 
     /// The last version of the stream that was trimmed.

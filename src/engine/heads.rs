@@ -114,6 +114,14 @@ impl Heads {
         listed.into()
     }
 
+    /// Lets go of the segment that this one stands for now: its file would stay on the disk.
+    pub(super) fn replace(&mut self, segment: &Arc<Segment>) {
+        if let SegmentIndex::Sidecar(_) = segment.index {
+            let same = self.layers.iter_mut().filter(|layer| layer.number == segment.number);
+            same.for_each(|layer| *layer = segment.clone());
+        }
+    }
+
     fn take_all(&mut self, segment: &Segment) -> u64 {
         segment.ask(|index| {
             let (first, mut listed) = (index.first_position(), 0);

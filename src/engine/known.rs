@@ -48,11 +48,11 @@ impl Knowledge for Engine {
                 Some(ordinal) => ordinal,
                 None => 0,
             };
-            let found = candidates(segment, &wanted, from..events);
+            let found = candidates(segment, &wanted, from..events, view.accept_lost);
             let mut reader = EventReader::default();
             for ordinal in (0..found.len()).filter_map(|at| found.get(at)) {
                 let event = reader.read(segment, ordinal)?;
-                if query.matches(&event) {
+                if event.reclaimed().is_none() && query.matches(&event) {
                     return Ok(Some(event.position()));
                 }
             }

@@ -1,7 +1,9 @@
 //! Layer 6.9: one writer, many readers.
 
 mod batch;
+mod branch;
 mod catalog;
+mod check;
 mod close;
 mod commit;
 mod decide;
@@ -20,6 +22,8 @@ mod lifecycle;
 mod open;
 mod parts;
 mod queue;
+mod reclaim;
+mod salvage;
 mod saved;
 mod segment;
 mod shared;
@@ -33,7 +37,9 @@ pub use batch::{Appended, StreamAppended};
 pub(crate) use batch::{Batch, BatchEvent, BatchStream};
 #[cfg(feature = "model")]
 pub(crate) use batch::{Late, MakeBatch};
-pub(crate) use catalog::View;
+pub(crate) use branch::{BranchPlan, Branched};
+pub(crate) use catalog::{View, whole};
+pub(crate) use check::doubtful_sidecars;
 pub(crate) use commit::{commit_inline, drive};
 pub(crate) use decide::check_shape;
 pub(crate) use find::{Candidates, Wanted, candidates};
@@ -42,6 +48,7 @@ pub(crate) use inside::refuse_inside;
 pub(crate) use inside::{caught, inside};
 pub(crate) use open::{open_follower, open_writer};
 pub(crate) use queue::Slot;
+pub(crate) use salvage::salvage;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use saved::Checkpoint as SavedCheckpoint;
 pub use saved::Snapshot;

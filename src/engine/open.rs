@@ -83,6 +83,9 @@ pub(crate) fn open_writer(
     engine.watch.raise(last, last);
     roll_if_sealed(&engine, &mut recovered.tail)?;
     *engine.tail.lock() = Some(recovered.tail);
+    if !engine.report.clean {
+        engine.settle_checkpoints()?;
+    }
     let engine = Arc::new(engine);
     let mut threads = Vec::new();
     if background {
@@ -116,9 +119,11 @@ fn assemble(parts: Parts, found: &Recovered, catalog: Catalog, report: OpenRepor
 pub(super) fn engine_of(
     parts: Parts,
     (store, id_scope): (uuid::Uuid, crate::types::IdScope),
-    catalog: Catalog,
+    mut catalog: Catalog,
     report: OpenReport,
 ) -> Engine {
+    catalog.accept_lost = parts.settings.accept_lost;
+    let lost = catalog.last_lost_by_salvage().filter(|_| !catalog.accept_lost);
     Engine {
         queue: Queue::new(parts.settings.limits, parts.settings.background),
         desks: Desks::default(),
@@ -129,7 +134,7 @@ pub(super) fn engine_of(
         store,
         id_scope,
         report,
-        lost_through: Position::START,
+        lost_through: lost.unwrap_or(Position::START),
         found_later: Arc::default(),
         catalog: RwLock::new(catalog),
         tail: Mutex::new(None),
@@ -147,6 +152,7 @@ pub(super) fn engine_of(
         snapshots: Mutex::new(None),
         part_lock: Mutex::default(),
         trim_lock: Mutex::default(),
+        sealing: Mutex::default(),
         heads_mark: Mutex::default(),
     }
 }
@@ -251,7 +257,7 @@ fn binding_of(info: &SegmentInfo, end: LogEnd) -> Binding {
 }
 
 fn tail_limit(offset: u64, next_position: u64) -> FoldLimit {
-    FoldLimit { offset, next_position, tolerant: false }
+    FoldLimit { offset, frame: u64::MAX, next_position, tolerant: false }
 }
 
 /// Opens read-only, beside a writer or alone: takes no lock and writes nothing.
@@ -274,7 +280,7 @@ pub(crate) fn open_follower(
     let lost_through = follower.lost_through(&catalog);
     let mut engine = engine_of(parts, follower.identity(), catalog, report);
     engine.read_only = true;
-    engine.lost_through = lost_through;
+    engine.lost_through = engine.lost_through.max(lost_through);
     engine.watch.raise(last, last);
     let engine = Arc::new(engine);
     let mut threads = Vec::new();

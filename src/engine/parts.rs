@@ -11,7 +11,7 @@ use super::sidecars::{Opening, binding_between};
 use crate::disk::{Access, Disk, Mapped};
 use crate::format::{FileName, Head, Purpose, name_of};
 use crate::index::{SegmentLookup, Sidecar, encode};
-use crate::log::{Claim, LogEnd, Part, SegmentInfo, find_segment, replace_file};
+use crate::log::{Claim, Part, SegmentInfo, find_segment, replace_file};
 use crate::segment::{Place, SegmentBytes, source_of};
 use crate::sync::AtomicU64;
 use crate::types::{Error, OpenReport, Position, Result};
@@ -92,6 +92,7 @@ impl Opening<'_> {
                 name: name.clone(),
                 seed: info.seed,
                 first_position: sidecar.first_position(),
+                rewrite: info.header.rewrite,
                 bytes,
                 index: SegmentIndex::Sidecar(sidecar),
                 readable: AtomicU64::new(claim.offset),
@@ -110,9 +111,8 @@ pub(super) fn make_part(disk: &dyn Disk, head: &Head, part: &Part) -> Result<()>
     let file = disk.open(&name, Access::Read);
     let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
     let bytes = SegmentBytes::File(file);
-    let LogEnd { offset, next_position, .. } = part.to;
-    let limit = FoldLimit { offset, next_position, tolerant: false };
-    let folded = fold_segment(&mut *source_of(&bytes, offset), &info, limit)?;
+    let limit = FoldLimit::named(part.to, false);
+    let folded = fold_segment(&mut *source_of(&bytes, limit.offset), &info, limit)?;
     let binding = binding_between(head.store, part.segment, part.from, part.to);
     // Too large to be indexed is as good as not indexed.
     let Ok(encoded) = encode(&folded.index, &binding) else { return Ok(()) };

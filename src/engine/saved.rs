@@ -97,6 +97,13 @@ impl Snapshot {
         out
     }
 
+    /// The stream that a key is of.
+    pub(crate) fn stream_of(key: &[u8]) -> Option<&str> {
+        let mut take = Take(key);
+        let length = take.u16()?;
+        std::str::from_utf8(take.slice(length.into())?).ok()
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(34 + self.data.len());
         out.put_u64(self.version.get());

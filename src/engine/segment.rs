@@ -9,7 +9,7 @@ use crate::format::Source;
 use crate::index::{SegmentLookup, Sidecar, TailIndex};
 use crate::segment::{FileSource, SegmentBytes, read_event};
 use crate::sync::{Arc, AtomicU64, OnceLock, Ordering, RwLock};
-use crate::types::{Error, EventRef, Position, Result, Timestamp};
+use crate::types::{Error, ErrorKind, EventRef, Position, Result, Timestamp};
 
 /// Most events are no longer; of a longer one the processor notices that it is read in order.
 const FORESEEN_BYTES: usize = 384;
@@ -63,6 +63,8 @@ pub(crate) struct Segment {
     pub name: String,
     pub seed: u32,
     pub first_position: Position,
+    /// How often its file was rewritten.
+    pub rewrite: u32,
     pub bytes: SegmentBytes,
     pub index: SegmentIndex,
     /// Nothing at or beyond this offset is read yet.
@@ -126,6 +128,17 @@ impl Segment {
         }
     }
 
+    /// The last position that a salvage could not save.
+    pub(crate) fn last_lost(&self) -> Option<Position> {
+        let last = self.ask_header(|index| index.lost().last().copied());
+        last.map(|ordinal| self.position_of(ordinal))
+    }
+
+    /// How many positions a salvage could not save.
+    pub(crate) fn count_lost(&self) -> u64 {
+        self.ask_header(|index| index.lost().len() as u64)
+    }
+
     /// How many positions the segment has, damaged ones included.
     pub(crate) fn events(&self) -> u32 {
         self.ask_header(|index| index.events())
@@ -183,7 +196,12 @@ impl EventReader {
         let damaged = |offset: u64| {
             Error::damaged(&*segment.name, offset, "event does not check").at(position)
         };
-        let offset = segment.ask(|index| index.offset(ordinal)).ok_or_else(|| damaged(0))?;
+        let offset = segment.ask(|index| index.offset(ordinal)).ok_or_else(|| {
+            match segment.ask(|index| index.lost().binary_search(&ordinal).is_ok()) {
+                true => lost_at(position).in_file(&*segment.name, 0),
+                false => damaged(0),
+            }
+        })?;
         let offset = u64::from(offset);
         let unread = |error| Error::io(format!("cannot read {}", segment.name), error).at(position);
         let event = match &segment.bytes {
@@ -221,6 +239,15 @@ impl EventReader {
             None => Err(Error::invalid("there is no window")),
         }
     }
+}
+
+/// An event could not be saved when the store was salvaged.
+pub(super) fn lost(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Damaged, what)
+}
+
+pub(super) fn lost_at(position: Position) -> Error {
+    lost("event was lost by salvage").at(position)
 }
 
 /// The segments of a log in order.

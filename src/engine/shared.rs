@@ -12,6 +12,7 @@ use super::inside::refuse_inside;
 use super::keeper::Job;
 use super::queue::{Queue, closed};
 use super::saved::{Checkpoint, Snapshot};
+use super::segment::lost_at;
 use super::sidecars::FoundLater;
 use super::tell;
 use super::watch::{Mark, Watch};
@@ -68,8 +69,11 @@ pub(crate) struct Engine {
     pub snapshots: Mutex<Option<KeyedFile>>,
     /// Held while the index of a part is written.
     pub part_lock: Mutex<()>,
-    /// Held while the log is trimmed.
+    /// Held while the log is trimmed, and asked for before `sealing`.
     pub(super) trim_lock: Mutex<()>,
+    /// Held while a sidecar is made, while a sealed segment is rewritten, and while segments are
+    /// trimmed.
+    pub sealing: Mutex<()>,
     /// Held while the heads file is written.
     pub(super) heads_mark: Mutex<HeadsMark>,
 }
@@ -92,7 +96,7 @@ impl Engine {
         }
         let beyond = |damage: &&Damage| damage.last_position.is_none_or(|last| last > position);
         let damage = self.report.damage.iter().find(beyond).or(self.report.damage.first());
-        damage.map_or(Ok(()), |damage| Err(damage_error(damage)))
+        Err(damage.map_or_else(|| lost_at(self.lost_through), damage_error))
     }
 
     /// # Errors
@@ -199,7 +203,13 @@ impl Engine {
                 let mut keyed = KeyedFile::load(disk, self.store, file, purpose)?;
                 if !self.read_only {
                     // A failed sync is final here as well: a second one would answer success.
-                    keyed.settle().inspect_err(|error| self.poison(error))?;
+                    let settled = keyed.settle(!self.report.clean);
+                    settled.inspect_err(|error| {
+                        // A disk without room for a copy refuses cleanly.
+                        if error.kind() != ErrorKind::DiskFull {
+                            self.poison(error);
+                        }
+                    })?;
                 }
                 empty.insert(keyed)
             }
@@ -212,6 +222,17 @@ impl Engine {
             self.poison(error);
         }
         outcome
+    }
+
+    /// After a crash, before a clean close could hide that there was one. Damage, and a disk
+    /// without room, are told when a checkpoint is asked for.
+    pub(super) fn settle_checkpoints(&self) -> Result<()> {
+        match self.with_checkpoints(|_| Ok(())) {
+            Err(error) if !matches!(error.kind(), ErrorKind::Damaged | ErrorKind::DiskFull) => {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn with_checkpoints<R>(&self, act: impl FnOnce(&mut KeyedFile) -> Result<R>) -> Result<R> {

@@ -8,8 +8,10 @@ use uuid::Uuid;
 use super::fold::{FoldLimit, fold_segment};
 use super::heads::map_file;
 use super::segment::{Segment, SegmentIndex, UncheckedSidecar};
-use crate::disk::{Access, Disk, Mapped};
-use crate::format::{FileName, Purpose, name_of};
+use crate::disk::{Access, Disk, DiskFile, Mapped};
+use crate::format::{
+    FileName, Purpose, REWRITE_NOT_KNOWN, SEGMENT_HEADER_BYTES, SegmentHeader, name_of,
+};
 use crate::index::{Binding, Sidecar, TailIndex, encode};
 use crate::log::{AFTER_OPENING, LogEnd, SegmentInfo, replace_file};
 use crate::segment::{Place, SegmentBytes, source_of};
@@ -45,7 +47,7 @@ impl Opening<'_> {
         report: &mut OpenReport,
         later: &Arc<Mutex<FoundLater>>,
     ) -> Result<Segment> {
-        let binding = binding(info.header.store, info.number, info.first_position(), end);
+        let binding = binding_of(info, end);
         let opened = self.map_sidecar(info.number);
         let opened = opened.and_then(|bytes| Sidecar::open_unchecked(bytes, &binding));
         let Ok(sidecar) = opened else { return self.sealed(info, end, report) };
@@ -69,9 +71,10 @@ impl Opening<'_> {
         end: LogEnd,
         report: &mut OpenReport,
     ) -> Result<Segment> {
-        let bytes = self.bytes_of(&info.name(), end.offset)?;
+        let (bytes, info) = self.sealed_bytes(info, end)?;
+        let info = &info;
         self.check_length(info, end, report)?;
-        let binding = binding(info.header.store, info.number, info.first_position(), end);
+        let binding = binding_of(info, end);
         let doubt = match (self.settings.rebuild_index, self.open_sidecar(info.number, &binding)) {
             (true, _) => "the index is made from the log alone".to_owned(),
             (false, Ok(sidecar)) => {
@@ -79,11 +82,7 @@ impl Opening<'_> {
             }
             (false, Err(why)) => why,
         };
-        let limit = FoldLimit {
-            offset: end.offset,
-            next_position: end.next_position,
-            tolerant: self.read_only,
-        };
+        let limit = FoldLimit::named(end, self.read_only);
         let folded = fold_segment(&mut *source_of(&bytes, end.offset), info, limit)?;
         let file = name_of(FileName::Sidecar(info.number));
         report.sidecars_rebuilt.push(SidecarRebuilt { file, why: doubt });
@@ -135,6 +134,21 @@ impl Opening<'_> {
         Ok(segments)
     }
 
+    /// The bytes of a segment, and what is known of the file that was opened: beside a writer the
+    /// name may stand for the next rewrite by now, which the file says itself.
+    fn sealed_bytes(&self, info: &SegmentInfo, end: LogEnd) -> Result<(SegmentBytes, SegmentInfo)> {
+        let name = info.name();
+        let bytes = self.bytes_of(&name, end.offset)?;
+        let mut info = info.clone();
+        if self.read_only && info.header.rewrite != REWRITE_NOT_KNOWN {
+            let unread = |error| Error::io(format!("cannot read {name}"), error);
+            let mut source = source_of(&bytes, end.offset);
+            let block = source.bytes(0, SEGMENT_HEADER_BYTES).map_err(unread)?;
+            info.header = SegmentHeader::decode(block, &name).unwrap_or(info.header);
+        }
+        Ok((bytes, info))
+    }
+
     /// A sidecar answers also for a file that was cut below the end its successor names: nothing
     /// else would notice before the lost events are read.
     fn check_length(&self, info: &SegmentInfo, end: LogEnd, report: &mut OpenReport) -> Result<()> {
@@ -161,10 +175,9 @@ impl Opening<'_> {
 
     /// A sealed segment with a sidecar that is there and checks.
     pub(crate) fn with_sidecar(&self, info: &SegmentInfo, end: LogEnd) -> Option<Segment> {
-        let binding = binding(info.header.store, info.number, info.first_position(), end);
-        let sidecar = self.open_sidecar(info.number, &binding).ok()?;
-        let bytes = self.bytes_of(&info.name(), end.offset).ok()?;
-        Some(segment_of(info, bytes, SegmentIndex::Sidecar(sidecar), end.offset))
+        let (bytes, info) = self.sealed_bytes(info, end).ok()?;
+        let sidecar = self.open_sidecar(info.number, &binding_of(&info, end)).ok()?;
+        Some(segment_of(&info, bytes, SegmentIndex::Sidecar(sidecar), end.offset))
     }
 
     fn open_sidecar(&self, number: u64, binding: &Binding) -> Result<Sidecar<Mapped>, String> {
@@ -198,6 +211,7 @@ impl Opening<'_> {
     pub(crate) fn seal(&self, segment: &Segment, store: Uuid, end: LogEnd) -> Option<Segment> {
         let SegmentIndex::Memory(index) = &segment.index else { return None };
         let binding = binding(store, segment.number, segment.first_position.get(), end);
+        let binding = Binding { rewrite: segment.rewrite, ..binding };
         let bytes = encode(&index.read(), &binding).ok()?;
         let name = name_of(FileName::Sidecar(segment.number));
         replace_file(&**self.disk, Purpose::Sidecar, &name, &[&bytes]).ok()?;
@@ -207,6 +221,7 @@ impl Opening<'_> {
             name: segment.name.clone(),
             seed: segment.seed,
             first_position: segment.first_position,
+            rewrite: segment.rewrite,
             bytes: self.bytes_of(&segment.name, end.offset).ok()?,
             index: SegmentIndex::Sidecar(sidecar),
             readable: AtomicU64::new(end.offset),
@@ -220,9 +235,18 @@ impl Opening<'_> {
         limit: FoldLimit,
         report: &mut OpenReport,
     ) -> Result<Segment> {
-        let name = info.name();
-        let file = self.disk.open(&name, Access::Read);
-        let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+        let file = open_to_read(&**self.disk, &info.name())?;
+        self.tail_in(file, info, limit, report)
+    }
+
+    /// The same for one whose file is open already: its name may have gone to a rewrite since.
+    pub(crate) fn tail_in(
+        &self,
+        file: Arc<dyn DiskFile>,
+        info: &SegmentInfo,
+        limit: FoldLimit,
+        report: &mut OpenReport,
+    ) -> Result<Segment> {
         let bytes = SegmentBytes::File(file);
         let folded = fold_segment(&mut *source_of(&bytes, limit.offset), info, limit)?;
         report.damage.extend(folded.damage);
@@ -231,9 +255,14 @@ impl Opening<'_> {
     }
 }
 
-fn bytes_of(disk: &dyn Disk, name: &str, length: u64, map: bool) -> Result<SegmentBytes> {
+/// A file, to be read.
+pub(crate) fn open_to_read(disk: &dyn Disk, name: &str) -> Result<Arc<dyn DiskFile>> {
     let file = disk.open(name, Access::Read);
-    let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
+    file.map_err(|error| Error::io(format!("cannot open {name}"), error))
+}
+
+fn bytes_of(disk: &dyn Disk, name: &str, length: u64, map: bool) -> Result<SegmentBytes> {
+    let file = open_to_read(disk, name)?;
     if map && let Ok(map) = file.map(length) {
         return Ok(SegmentBytes::Mapped(map));
     }
@@ -250,7 +279,7 @@ fn make_later(
     bytes: Result<SegmentBytes>,
     (why, later): (&str, &Mutex<FoundLater>),
 ) -> TailIndex {
-    let limit = FoldLimit { offset: end.offset, next_position: end.next_position, tolerant: true };
+    let limit = FoldLimit::named(end, true);
     let folded = bytes
         .and_then(|bytes| fold_segment(&mut *source_of(&bytes, end.offset), info, limit))
         .map(|folded| (folded.index, folded.damage));
@@ -284,13 +313,21 @@ fn segment_of(info: &SegmentInfo, bytes: SegmentBytes, index: SegmentIndex, end:
         name: info.name(),
         seed: info.seed,
         first_position: Position::new(info.first_position()),
+        rewrite: info.header.rewrite,
         bytes,
         index,
         readable: AtomicU64::new(end),
     }
 }
 
-/// What the index of a whole segment is made for.
+/// What the sidecar of a segment is made for: offsets are those of one file, not of the log.
+pub(super) fn binding_of(info: &SegmentInfo, end: LogEnd) -> Binding {
+    let rewrite = if planted!(SidecarNotRebound) { 0 } else { info.header.rewrite };
+    let of_log = binding(info.header.store, info.number, info.first_position(), end);
+    Binding { rewrite, ..of_log }
+}
+
+/// Which segment of the log, whatever file holds it.
 pub(super) fn binding(store: Uuid, number: u64, first_position: u64, end: LogEnd) -> Binding {
     bind((store, number), (AFTER_OPENING, first_position), end)
 }
@@ -309,28 +346,27 @@ fn bind((store, number): (Uuid, u64), (start, first_position): (u64, u64), end: 
         end_frame: end.frame,
         chain: end.chain,
         first_position: Position::new(first_position),
+        rewrite: 0,
         events: u32::try_from(end.next_position.saturating_sub(first_position)).unwrap_or(u32::MAX),
     }
 }
 
-/// An empty segment that was just begun.
+/// An empty segment that was just begun, in this file.
 pub(crate) fn begun(
-    disk: &dyn Disk,
+    file: Arc<dyn DiskFile>,
     number: u64,
     seed: u32,
     first_position: Position,
     readable: u64,
-) -> Result<Arc<Segment>> {
-    let name = name_of(FileName::Segment(number));
-    let file = disk.open(&name, Access::Read);
-    let file = file.map_err(|error| Error::io(format!("cannot open {name}"), error))?;
-    Ok(Arc::new(Segment {
+) -> Arc<Segment> {
+    Arc::new(Segment {
         number,
-        name,
+        name: name_of(FileName::Segment(number)),
         seed,
         first_position,
+        rewrite: 0,
         bytes: SegmentBytes::File(file),
         index: SegmentIndex::Memory(RwLock::new(TailIndex::new(first_position))),
         readable: AtomicU64::new(readable),
-    }))
+    })
 }

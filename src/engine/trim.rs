@@ -48,10 +48,13 @@ impl Engine {
         // Closing waits for it: the lock is given back when nobody writes any more.
         let _one_at_a_time = self.trim_lock.lock();
         self.refuse_writing()?;
+        // Not while a segment is locked: whoever rolls has the tail, and waits for that lock.
         let head = match &*self.tail.lock() {
             Some(tail) => tail.head_file(),
             None => return Err(super::queue::closed()),
         };
+        // Nor while a segment gets its sidecar or is written anew.
+        let _at_rest = self.sealing.lock();
         // An earlier trim that failed is not to come about after this one was answered.
         head.settle()?;
         let plan = self.plan(trim)?;
@@ -86,7 +89,9 @@ impl Engine {
                 index.for_each_settings(&mut |entry| carried.take_settings(entry.clone()));
             });
         }
-        let end = base_end(self.store, &first, gathered.last_id);
+        // The store of the last segment that goes: whatever goes on from here descends from it.
+        let origin = now.origin_of(plan.first_segment - 1);
+        let end = base_end(origin, &first, gathered.last_id);
         let durable = self.durable_frame.load(Ordering::Acquire).max(first.opening.number);
         let mut settings: Vec<(u64, SettingsRecord<'_>)> = carried
             .settings

@@ -17,6 +17,7 @@
 
 use super::bytes::{Put, Take};
 use super::record::{RECORD_HEAD_BYTES, Record, RecordKind, padded, push_record};
+use super::stub::layout_of_stub;
 use crate::types::{
     BodyLayout, ContentType, EVENT_TYPE_MAX, Error, EventRef, Limits, METADATA_MAX, NewEvent,
     Position, Result, STREAM_NAME_MAX, SUBJECT_MAX, StreamName, TAG_MAX, TAGS_MAX, Timestamp,
@@ -154,16 +155,22 @@ fn metadata_of(event: &NewEvent) -> Result<std::borrow::Cow<'_, [u8]>> {
     Ok(out.into())
 }
 
-/// The event in a record; `None` when the bytes are not an event this code could have written.
+/// The event in a record, or what is left of it; `None` when the bytes are neither, as this code
+/// could have written it.
 pub(crate) fn decode_event<'a>(record: &Record<'a>) -> Option<EventRef<'a>> {
-    if record.head.kind != RecordKind::Event || record.head.flags != 0 {
+    if record.head.flags != 0 {
         return None;
     }
+    let layout = match record.head.kind {
+        RecordKind::Event => layout(record.body)?,
+        RecordKind::Stub => layout_of_stub(record.body)?,
+        _ => return None,
+    };
     Some(EventRef {
         position: Position::new(record.head.position),
         version: Version::new(record.head.version),
         recorded_at: Timestamp::from_micros(record.head.recorded_at),
-        layout: layout(record.body)?,
+        layout,
         body: record.body,
         hidden: None,
     })
@@ -206,6 +213,7 @@ fn layout(body: &[u8]) -> Option<BodyLayout> {
         id,
         schema_version,
         json,
+        reclaimed: None,
         stream_start,
         stream_end,
         type_end,

@@ -1,4 +1,4 @@
-//! Layer 1.3: the bodies of control records: opening, seal, checkpoint, settings of a stream.
+//! Layer 1.3: the bodies of control records: opening, seal, checkpoint, lost range, settings.
 //!
 //! Knows: their layout. Does not know: when they are written.
 //!
@@ -7,6 +7,8 @@
 //!             zeros u32, last recorded_at u64          (all zero in the first segment)
 //! seal        events in the segment u64, last recorded_at u64
 //! checkpoint  name length u8, name, position u64, id of the event at that position 16
+//! lost range  positions u32, reason u8, zeros 3, segment u64 and offset u64 in the store that was
+//!             salvaged
 //! settings    truncate before u64, keep last u64, max age u64 (microseconds; 0 in these three:
 //!             not set), deleted at u64 (0: never), tombstoned u8 (0 or 1), zero u8,
 //!             stream length u16, stream
@@ -16,7 +18,7 @@ use uuid::Uuid;
 
 use super::bytes::{Put, Take};
 use super::frame::FrameHeader;
-use super::record::{RecordKind, push_record};
+use super::record::{Record, RecordKind, push_record};
 use crate::types::{Lifecycle, Retention, Version};
 
 /// Where the segment before this one ends.
@@ -115,6 +117,72 @@ impl<'a> CheckpointRecord<'a> {
     }
 }
 
+/// So many positions one lost range covers at most: what a few bytes make a reader hold is bounded.
+pub(crate) const LOST_RANGE_MOST: u32 = 1 << 20;
+
+/// So many a segment has at most, for the same reason.
+pub(crate) const LOST_SEGMENT_MOST: u64 = 1 << 22;
+
+/// Why events are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LostReason {
+    /// Their bytes did not check.
+    Damaged,
+    /// Their file, or the end of it, was not there.
+    Missing,
+    /// They were lost by an earlier salvage.
+    Earlier,
+}
+
+/// The body of a lost range: positions whose events a salvage could not save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LostRange {
+    pub positions: u32,
+    pub reason: LostReason,
+    /// Where they were in the store that was salvaged.
+    pub segment: u64,
+    pub offset: u64,
+}
+
+impl LostRange {
+    pub(crate) fn push(&self, out: &mut Vec<u8>) {
+        push_record(out, RecordKind::Lost, |out| {
+            out.put_u32(self.positions);
+            out.put_u8(match self.reason {
+                LostReason::Damaged => 1,
+                LostReason::Missing => 2,
+                LostReason::Earlier => 3,
+            });
+            out.put(&[0; 3]);
+            out.put_u64(self.segment);
+            out.put_u64(self.offset);
+        });
+    }
+
+    pub(crate) fn decode(body: &[u8]) -> Option<Self> {
+        let mut take = Take(body);
+        let positions = take.u32()?;
+        let reason = match take.u8()? {
+            1 => LostReason::Damaged,
+            2 => LostReason::Missing,
+            3 => LostReason::Earlier,
+            _ => return None,
+        };
+        take.zeros(3)?;
+        let range = Self { positions, reason, segment: take.u64()?, offset: take.u64()? };
+        (take.0.is_empty() && (1..=LOST_RANGE_MOST).contains(&positions)).then_some(range)
+    }
+}
+
+/// How many positions a record takes; `None` when it is a lost range that cannot be.
+pub(crate) fn positions_of(record: &Record<'_>) -> Option<u32> {
+    match record.head.kind {
+        kind if kind.is_event() => Some(1),
+        RecordKind::Lost => LostRange::decode(record.body).map(|range| range.positions),
+        _ => Some(0),
+    }
+}
+
 /// The body of a record of a stream's settings: all of them, as they are from there on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SettingsRecord<'a> {
@@ -166,7 +234,7 @@ impl<'a> SettingsRecord<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Record, patch_record};
+    use super::super::record::patch_record;
     use super::*;
 
     fn body(push: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
@@ -186,6 +254,10 @@ mod tests {
         let checkpoint = CheckpointRecord { name: "view", position: 7, id: Uuid::from_u128(3) };
         let bytes = body(|out| checkpoint.push(out));
         assert_eq!(CheckpointRecord::decode(&bytes), Some(checkpoint));
+        for reason in [LostReason::Damaged, LostReason::Missing, LostReason::Earlier] {
+            let lost = LostRange { positions: LOST_RANGE_MOST, reason, segment: 3, offset: 4096 };
+            assert_eq!(LostRange::decode(&body(|out| lost.push(out))), Some(lost));
+        }
     }
 
     #[test]
@@ -210,5 +282,14 @@ mod tests {
         let seal = body(|out| Seal { events: 8, last_recorded_at: 9 }.push(out));
         assert_eq!(Seal::decode(&seal[..8]), None);
         assert_eq!(Seal::decode(&[seal.clone(), vec![0]].concat()), None);
+    }
+
+    #[test]
+    fn a_lost_range_of_none_or_too_many_positions_is_refused() {
+        let (reason, segment, offset) = (LostReason::Damaged, 1, 4096);
+        for positions in [0, LOST_RANGE_MOST + 1, u32::MAX] {
+            let lost = LostRange { positions, reason, segment, offset };
+            assert_eq!(LostRange::decode(&body(|out| lost.push(out))), None, "{positions}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 //!  8  format version        u16
 //! 10  id scope              u8
 //! 11  zero                  u8
-//! 12  flags                 u32  all "refuse if unknown"
+//! 12  flags                 u32  1 = backup, 2 = unfinished; all others "refuse if unknown"
 //! 16  store                 16   UUID
 //! 32  generation            u64
 //! 40  writer epoch          u32
@@ -28,7 +28,12 @@ use super::segment::{FORMAT_VERSION, id_scope_code, id_scope_of};
 use crate::types::{Error, ErrorKind, IdScope, Result};
 
 const MAGIC: &[u8; 8] = b"FACTHEAD";
-const ANCESTORS_MAX: u32 = 1024;
+/// The most ancestors a head can name.
+pub(crate) const ANCESTORS_MAX: usize = 1024;
+/// A copy that somebody else's store is carried on in: nobody writes events here.
+const BACKUP: u32 = 1;
+/// Still being made: not a store yet.
+const UNFINISHED: u32 = 2;
 
 /// A store this one was forked from: segments up to `through` carry its UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,10 @@ pub(crate) struct Head {
     pub durable: u64,
     pub base: u64,
     pub ancestors: Vec<Ancestor>,
+    /// A copy of a store that lives elsewhere: it is read and restored, and nobody appends to it.
+    pub backup: bool,
+    /// It is still being made: not a store yet.
+    pub unfinished: bool,
 }
 
 impl Head {
@@ -64,6 +73,8 @@ impl Head {
             durable: 0,
             base: 0,
             ancestors: Vec::new(),
+            backup: false,
+            unfinished: false,
         }
     }
 
@@ -72,7 +83,8 @@ impl Head {
         out.put_u16(FORMAT_VERSION);
         out.put_u8(id_scope_code(self.id_scope));
         out.put_u8(0);
-        out.put_u32(0);
+        let backup = if self.backup { BACKUP } else { 0 };
+        out.put_u32(backup | if self.unfinished { UNFINISHED } else { 0 });
         out.put(self.store.as_bytes());
         out.put_u64(self.generation);
         out.put_u32(self.epoch);
@@ -102,7 +114,9 @@ impl Head {
         let number = |at: usize| body.get(at..).and_then(|bytes| Take(bytes).u64());
         // What was trimmed has a base, and what was not has none.
         let based = number(72).is_none_or(|base| (base == 0) == (number(48) <= Some(1)));
-        let known = version == Some(FORMAT_VERSION) && take.zeros(5).is_some() && based;
+        let plain = take.zeros(1).is_some() && based;
+        let flags = take.u32().filter(|flags| flags & !(BACKUP | UNFINISHED) == 0);
+        let known = version == Some(FORMAT_VERSION) && plain && flags.is_some();
         let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
             let text = format!(
                 "head file has format version {} or unknown flags; \
@@ -111,15 +125,16 @@ impl Head {
             );
             return Err(Error::new(ErrorKind::Unsupported, text).in_file(file, 8));
         };
-        Self::fields(take, id_scope).ok_or_else(damaged)
+        let flags = flags.unwrap_or_default();
+        Self::fields(take, (id_scope, flags)).ok_or_else(damaged)
     }
 
-    fn fields(mut take: Take<'_>, id_scope: IdScope) -> Option<Self> {
+    fn fields(mut take: Take<'_>, (id_scope, flags): (IdScope, u32)) -> Option<Self> {
         let (store, generation, epoch, count) =
             (take.uuid()?, take.u64()?, take.u32()?, take.u32()?);
         let (first_segment, last_segment, durable) = (take.u64()?, take.u64()?, take.u64()?);
         let base = take.u64()?;
-        if count > ANCESTORS_MAX {
+        if usize::try_from(count).is_ok_and(|count| count > ANCESTORS_MAX) {
             return None;
         }
         let mut ancestors = Vec::new();
@@ -136,11 +151,26 @@ impl Head {
             durable,
             base,
             ancestors,
+            backup: flags & BACKUP != 0,
+            unfinished: flags & UNFINISHED != 0,
         };
         // So that counting on from them cannot overflow.
         let sane = [generation, last_segment, durable, base].iter().all(|count| count >> 62 == 0);
         let ordered = sane && first_segment >= 1 && first_segment - 1 <= last_segment;
         (take.0.is_empty() && ordered).then_some(head)
+    }
+
+    /// The ancestors of a store whose segments up to `through` are this one's.
+    pub(crate) fn ancestors_through(&self, through: u64) -> Vec<Ancestor> {
+        let mut all = Vec::new();
+        let own = Ancestor { store: self.store, through };
+        for ancestor in self.ancestors.iter().chain([&own]) {
+            let upto = ancestor.through.min(through);
+            if all.last().map_or(0, |last: &Ancestor| last.through) < upto {
+                all.push(Ancestor { store: ancestor.store, through: upto });
+            }
+        }
+        all
     }
 
     /// The UUID that the segment's header must carry.
@@ -165,6 +195,8 @@ mod tests {
             durable: 88,
             base: 1,
             ancestors: vec![Ancestor { store: Uuid::from_u128(9), through: 1 }],
+            backup: false,
+            unfinished: true,
         }
     }
 
@@ -173,6 +205,16 @@ mod tests {
         assert_eq!(Head::decode(&head().encode(), "f").unwrap(), head());
         assert_eq!(head().origin_of(1), Uuid::from_u128(9));
         assert_eq!(head().origin_of(2), Uuid::from_u128(1));
+    }
+
+    #[test]
+    fn a_branch_has_the_ancestors_of_the_segments_it_keeps() {
+        let (me, old) = (head().store, Uuid::from_u128(9));
+        let of = |through| head().ancestors_through(through);
+        assert_eq!(of(0), []);
+        assert_eq!(of(1), [Ancestor { store: old, through: 1 }]);
+        let both = [Ancestor { store: old, through: 1 }, Ancestor { store: me, through: 2 }];
+        assert_eq!(of(2), both);
     }
 
     #[test]

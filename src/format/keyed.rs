@@ -1,4 +1,4 @@
-//! Layer 1.4: entries of a keyed file (saved checkpoints, snapshots): newest per key counts.
+//! Layer 1.5: entries of a keyed file (saved checkpoints, snapshots): newest per key counts.
 //!
 //! Knows: the layout of one entry. Does not know: what keys and values mean.
 //!

@@ -58,7 +58,7 @@ impl LiveMark {
         (self.sequence & 1) * LIVE_SLOT_BYTES
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let body = bytes.get(..MARK_BYTES - 4)?;
         let mut take = Take(bytes);
         if take.u32()? != MAGIC {

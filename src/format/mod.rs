@@ -13,6 +13,7 @@ mod names;
 mod record;
 mod scan;
 mod segment;
+mod stub;
 
 pub(crate) use base::{
     BASE_HEADER_BYTES, Base, BaseCheckpoint, BaseEnd, BaseId, BaseParts, BaseStream,
@@ -22,18 +23,22 @@ pub(crate) use bytes::{Put, Take};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use checksum::crc_from;
 pub(crate) use checksum::{crc, segment_seed};
-pub(crate) use control::{CheckpointRecord, Opening, Predecessor, Seal, SettingsRecord};
+pub(crate) use control::{
+    CheckpointRecord, LOST_RANGE_MOST, LOST_SEGMENT_MOST, LostRange, LostReason, Opening,
+    Predecessor, Seal, SettingsRecord, positions_of,
+};
 pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,
 };
-pub(crate) use head::Head;
+pub(crate) use head::{ANCESTORS_MAX, Head};
 pub(crate) use keyed::{
     KEYED_ALIGN, KEYED_VALUE_MAX, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step,
 };
 pub(crate) use live::{LIVE_BYTES, LiveMark};
-pub(crate) use names::{FileName, Purpose, name_of};
+pub(crate) use names::{FileName, KeptFile, Purpose, name_of};
 pub(crate) use record::{
     RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, patch_record, push_record,
 };
 pub(crate) use scan::{Bad, Expected, Frame, Source, Step, Walker, find_header};
-pub(crate) use segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+pub(crate) use segment::{REWRITE_NOT_KNOWN, SEGMENT_HEADER_BYTES, SegmentHeader};
+pub(crate) use stub::{head_in_frame, push_stub};

@@ -28,9 +28,33 @@ pub(crate) enum FileName {
     Part(u64, u64),
     /// Torn bytes taken out of a segment: segment number, offset, writer epoch.
     SetAside(u64, u64, u32),
+    /// A file of the store as it was before a repair made it anew: which, writer epoch.
+    Kept(KeptFile, u32),
     /// A file being prepared: whatever it was to become, it is not that yet. Each purpose has its
     /// own, so that threads preparing different files never meet.
     Temporary(Purpose),
+}
+
+/// The files of which a repair keeps a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum KeptFile {
+    Head(u8),
+    Checkpoints,
+    Snapshots,
+}
+
+impl KeptFile {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Head(0), Self::Head(1), Self::Checkpoints, Self::Snapshots];
+
+    /// The file it is a copy of.
+    pub(crate) fn original(self) -> FileName {
+        match self {
+            Self::Head(generation) => FileName::Head(generation),
+            Self::Checkpoints => FileName::Checkpoints,
+            Self::Snapshots => FileName::Snapshots,
+        }
+    }
 }
 
 /// What a temporary file is to become.
@@ -44,10 +68,11 @@ pub(crate) enum Purpose {
     Recovery,
     Heads,
     Part,
+    Rewrite,
     Base,
 }
 
-const PURPOSES: [(&str, Purpose); 9] = [
+const PURPOSES: [(&str, Purpose); 10] = [
     ("new-1.tmp", Purpose::Segment),
     ("new-2.tmp", Purpose::Head),
     ("new-3.tmp", Purpose::Sidecar),
@@ -56,7 +81,8 @@ const PURPOSES: [(&str, Purpose); 9] = [
     ("new-6.tmp", Purpose::Recovery),
     ("new-7.tmp", Purpose::Heads),
     ("new-8.tmp", Purpose::Part),
-    ("new-9.tmp", Purpose::Base),
+    ("new-9.tmp", Purpose::Rewrite),
+    ("new-11.tmp", Purpose::Base),
 ];
 
 /// The name of the file.
@@ -75,6 +101,7 @@ pub(crate) fn name_of(file: FileName) -> String {
         FileName::SetAside(number, offset, epoch) => {
             format!("{number:020}-{offset:010}-{epoch:010}.torn")
         }
+        FileName::Kept(file, epoch) => format!("{}-{epoch:010}.torn", name_of(file.original())),
         FileName::Temporary(purpose) => {
             let found = PURPOSES.iter().find(|(_, known)| *known == purpose);
             found.map_or_else(String::new, |(name, _)| (*name).into())
@@ -101,17 +128,23 @@ impl FileName {
                     None => Self::Sidecar(place.parse().ok()?),
                 },
                 (_, "tmp") => Self::Temporary(PURPOSES.iter().find(|(known, _)| *known == name)?.1),
-                (place, "torn") => {
-                    let mut parts = place.splitn(3, '-');
-                    let (number, offset) = (parts.next()?, parts.next()?);
-                    let epoch = parts.next()?.parse().ok()?;
-                    Self::SetAside(number.parse().ok()?, offset.parse().ok()?, epoch)
-                }
+                (place, "torn") => Self::parse_torn(place)?,
                 _ => return None,
             },
         };
         // Only the exact spelling counts: "1.seg" or "+1.seg" would be somebody else's file.
         (name_of(found) == name).then_some(found)
+    }
+
+    fn parse_torn(place: &str) -> Option<Self> {
+        let (before, epoch) = place.rsplit_once('-')?;
+        let epoch = epoch.parse().ok()?;
+        let kept = KeptFile::ALL.into_iter().find(|file| name_of(file.original()) == before);
+        if let Some(file) = kept {
+            return Some(Self::Kept(file, epoch));
+        }
+        let (number, offset) = before.split_once('-')?;
+        Some(Self::SetAside(number.parse().ok()?, offset.parse().ok()?, epoch))
     }
 }
 
@@ -134,6 +167,8 @@ mod tests {
             FileName::Sidecar(7),
             FileName::Part(7, 4240),
             FileName::SetAside(3, 4096, 9),
+            FileName::Kept(KeptFile::Head(1), 9),
+            FileName::Kept(KeptFile::Checkpoints, 0),
             FileName::Temporary(Purpose::Head),
             FileName::Temporary(Purpose::Heads),
         ] {

@@ -31,6 +31,10 @@ pub(crate) enum RecordKind {
     Checkpoint,
     Opening,
     Seal,
+    /// An event whose data was reclaimed (`stub.rs`).
+    Stub,
+    /// Positions whose events a salvage could not save.
+    Lost,
     /// The settings of a stream from here on.
     Settings,
     /// Zeros that fill a block when commits are aligned; also any unknown kind that may be skipped.
@@ -48,17 +52,26 @@ impl RecordKind {
             Self::Checkpoint => 2,
             Self::Opening => 3,
             Self::Seal => 4,
+            Self::Stub => 5,
+            Self::Lost => 6,
             Self::Settings => 7,
             Self::Skipped(code) | Self::Unknown(code) => code,
         }
     }
 
-    fn of(code: u8) -> Self {
+    /// Whether it has a position of its own: an event, or what is left of one.
+    pub(crate) fn is_event(self) -> bool {
+        matches!(self, Self::Event | Self::Stub)
+    }
+
+    pub(crate) fn of(code: u8) -> Self {
         match code {
             1 => Self::Event,
             2 => Self::Checkpoint,
             3 => Self::Opening,
             4 => Self::Seal,
+            5 => Self::Stub,
+            6 => Self::Lost,
             7 => Self::Settings,
             128.. => Self::Skipped(code),
             _ => Self::Unknown(code),

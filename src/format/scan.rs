@@ -1,16 +1,17 @@
-//! Layer 1.3: the one frame walker: bytes to checked frames, used by recovery, reads and fuzzing.
+//! Layer 1.4: the one frame walker: bytes to checked frames, used by recovery, reads and fuzzing.
 //!
 //! Knows: when a frame is whole and the one expected. Does not know: files, or what a bad frame
 //! means (`segment/verdict.rs` judges that).
 
 use std::io;
 
-use super::checksum::crc_from;
+use super::control::positions_of;
 use super::frame::{
-    BatchPart, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind, chain_after,
+    BatchPart, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind, chain_after, records_crc,
 };
 use super::record::{Record, RecordKind};
 use super::segment::SEGMENT_HEADER_BYTES;
+use super::stub::head_in_frame;
 
 /// Bytes of one segment, by offset. Answers fewer bytes than asked for only at the end.
 pub(crate) trait Source {
@@ -72,6 +73,8 @@ pub(crate) struct Frame<'a> {
     pub offset: u64,
     pub header: FrameHeader,
     pub bytes: &'a [u8],
+    /// How many of its positions an earlier salvage could not save.
+    pub lost: u32,
     seed: u32,
 }
 
@@ -166,15 +169,15 @@ impl Walker {
         if bytes.len() < length {
             return Ok(Step::Bad(Bad::Cut));
         }
-        let chain = match check_records(&header, bytes, self.seed) {
-            Records::Good(chain) => chain,
+        let (chain, lost) = match check_records(&header, bytes, self.seed) {
+            Records::Good { chain, lost } => (chain, lost),
             Records::Bad => return Ok(Step::Bad(Bad::Record)),
             Records::Unsupported => return Ok(Step::Unsupported),
         };
         if !self.continues_batch(&header) {
             return Ok(Step::Bad(Bad::Batch));
         }
-        let frame = Frame { offset: self.offset, header, bytes, seed: self.seed };
+        let frame = Frame { offset: self.offset, header, bytes, lost, seed: self.seed };
         self.offset = frame.end();
         self.sealed = header.kind == FrameKind::Seal;
         self.expected = Expected {
@@ -235,7 +238,7 @@ impl Walker {
 }
 
 enum Records {
-    Good(u32),
+    Good { chain: u32, lost: u32 },
     Bad,
     Unsupported,
 }
@@ -244,25 +247,32 @@ enum Records {
 fn check_records(header: &FrameHeader, frame: &[u8], seed: u32) -> Records {
     let mut heads = 0;
     let mut rest = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-    let mut events: u32 = 0;
+    let (mut events, mut lost): (u32, u32) = (0, 0);
     while !rest.is_empty() {
         let Some(record) = Record::decode(rest, seed) else { return Records::Bad };
         if matches!(record.head.kind, RecordKind::Unknown(_)) || record.head.flags != 0 {
             return Records::Unsupported;
         }
-        if record.head.kind == RecordKind::Event {
+        let Some(positions) = positions_of(&record) else { return Records::Bad };
+        if positions > 0 {
             if record.head.position != header.first_position + u64::from(events) {
                 return Records::Bad;
             }
-            events += 1;
+            events = events.saturating_add(positions);
+            if record.head.kind == RecordKind::Lost {
+                lost = lost.saturating_add(positions);
+            }
         }
-        heads = crc_from(heads, &record.head.head_crc.to_le_bytes());
+        let Some(head) = head_in_frame(&record) else { return Records::Bad };
+        heads = records_crc(heads, head);
         rest = rest.get(record.head.record_bytes()..).unwrap_or_default();
     }
-    if heads != header.records_crc || events != header.events {
+    // A rewrite empties fillers and keeps what they were in the chain.
+    let emptied = header.kind == FrameKind::FILLER && header.length as usize == FRAME_HEADER_BYTES;
+    if (heads != header.records_crc && !emptied) || events != header.events {
         return Records::Bad;
     }
-    Records::Good(chain_after(header))
+    Records::Good { chain: chain_after(header), lost }
 }
 
 /// The next place at or after `from` (a multiple of 8), before `end`, where a header checks.

@@ -8,13 +8,15 @@
 //!    8  format version              u16
 //!   10  checksum algorithm          u8   1 = CRC-32 (IEEE)
 //!   11  id scope                    u8   1 = store, 2 = stream, 3 = reserved (not unique)
-//!   12  flags                       u32  all of them "refuse if unknown"
+//!   12  flags                       u32  bit 0: rewritten; all others "refuse if unknown"
 //!   16  origin store                16   UUID
 //!   32  segment number              u64
 //!   40  size it was prepared for    u64
 //!   48  made at                     u64  microseconds since the Unix epoch
 //!   56  pipeline depth              u8   syncs in flight, at most 2
-//!   57  zeros                       to 4092
+//!   57  zeros                       3
+//!   60  rewrite number              u32  how often it was rewritten; 0 = as it was first written
+//!   64  zeros                       to 4092
 //! 4092  checksum of all before      u32
 //! ```
 
@@ -31,6 +33,11 @@ pub(crate) const STORE_MAGIC: &[u8; 8] = b"FACTLOG\0";
 const CHECKSUM_CRC32: u8 = 1;
 const PIPELINE_DEPTH: u8 = 1;
 const PIPELINE_DEPTH_MAX: u8 = 2;
+/// The flag of a segment that was rewritten: the log in it may end before the end that its
+/// successor names.
+const REWRITTEN: u32 = 1;
+/// Stands for the rewrite number of a segment whose header block does not check.
+pub(crate) const REWRITE_NOT_KNOWN: u32 = u32::MAX;
 
 /// The values of a segment's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +47,8 @@ pub(crate) struct SegmentHeader {
     pub id_scope: IdScope,
     pub capacity: u64,
     pub created_at: u64,
+    /// How often it was rewritten.
+    pub rewrite: u32,
 }
 
 pub(super) fn id_scope_code(scope: IdScope) -> u8 {
@@ -58,18 +67,26 @@ pub(super) fn id_scope_of(code: u8) -> Option<IdScope> {
 }
 
 impl SegmentHeader {
+    /// What is known of a block that does not check: everything but sizes, times and rewrites.
+    pub(crate) fn lost(store: Uuid, number: u64, id_scope: IdScope) -> Self {
+        let rewrite = REWRITE_NOT_KNOWN;
+        Self { store, number, id_scope, capacity: 0, created_at: 0, rewrite }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(SEGMENT_HEADER_BYTES);
         out.put(STORE_MAGIC);
         out.put_u16(FORMAT_VERSION);
         out.put_u8(CHECKSUM_CRC32);
         out.put_u8(id_scope_code(self.id_scope));
-        out.put_u32(0);
+        out.put_u32(if self.rewrite > 0 { REWRITTEN } else { 0 });
         out.put(self.store.as_bytes());
         out.put_u64(self.number);
         out.put_u64(self.capacity);
         out.put_u64(self.created_at);
         out.put_u8(PIPELINE_DEPTH);
+        out.put(&[0; 3]);
+        out.put_u32(self.rewrite);
         out.resize(SEGMENT_HEADER_BYTES - 4, 0);
         out.put_u32(crc(&out));
         out
@@ -98,7 +115,7 @@ impl SegmentHeader {
         let (version, algorithm, scope, flags) = (take.u16(), take.u8(), take.u8(), take.u32());
         let known = version == Some(FORMAT_VERSION)
             && algorithm == Some(CHECKSUM_CRC32)
-            && flags == Some(0);
+            && flags.is_some_and(|flags| flags & !REWRITTEN == 0);
         let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
             let text = format!(
                 "segment has format version {}, flags {:#x}; \
@@ -109,16 +126,21 @@ impl SegmentHeader {
             return Err(Error::new(ErrorKind::Unsupported, text).in_file(file, 8));
         };
         Ok((|| {
-            let header = Self {
+            let mut header = Self {
                 store: take.uuid()?,
                 number: take.u64()?,
                 capacity: take.u64()?,
                 created_at: take.u64()?,
                 id_scope,
+                rewrite: 0,
             };
             let depth = take.u8()?;
+            take.zeros(3)?;
+            header.rewrite = take.u32()?;
             take.zeros(take.0.len())?;
-            (1..=PIPELINE_DEPTH_MAX).contains(&depth).then_some(header)
+            let told = (flags == Some(REWRITTEN)) == (header.rewrite > 0)
+                && header.rewrite < REWRITE_NOT_KNOWN;
+            (told && (1..=PIPELINE_DEPTH_MAX).contains(&depth)).then_some(header)
         })())
     }
 }
@@ -134,12 +156,27 @@ mod tests {
             id_scope: IdScope::Stream,
             capacity: 1 << 20,
             created_at: 99,
+            rewrite: 0,
         }
     }
 
     #[test]
     fn a_header_comes_back_as_it_was() {
         assert_eq!(SegmentHeader::decode(&header().encode(), "f").unwrap(), header());
+        let rewritten = SegmentHeader { rewrite: 7, ..header() };
+        assert_eq!(SegmentHeader::decode(&rewritten.encode(), "f").unwrap(), rewritten);
+    }
+
+    #[test]
+    fn the_flag_and_the_number_of_a_rewrite_go_together() {
+        for (flags, number) in [(1, 0_u32), (0, 1), (1, u32::MAX), (3, 1), (2, 0)] {
+            let mut bytes = header().encode();
+            bytes[12] = flags;
+            bytes[60..64].copy_from_slice(&number.to_le_bytes());
+            let sum = crc(&bytes[..4092]).to_le_bytes();
+            bytes[4092..].copy_from_slice(&sum);
+            assert!(SegmentHeader::decode(&bytes, "f").is_err(), "{flags} {number}");
+        }
     }
 
     #[test]

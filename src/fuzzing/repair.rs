@@ -70,7 +70,9 @@ fn one_frame(frame: &mut [u8], offset: u64, seed: u32, how: (Depth, Option<u32>)
             let sum = crc_from(seed, record.get(..36).unwrap_or_default());
             set(record, 36, sum);
         }
-        heads = crc_from(heads, record.get(36..40).unwrap_or_default());
+        // A stub counts as the event whose head checksum it keeps.
+        let head = if record.first() == Some(&5) { 64..68 } else { 36..40 };
+        heads = crc_from(heads, record.get(head).unwrap_or_default());
         at = end;
     }
     if depth.has(Depth::RECORDS) {

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use super::repair::{Depth, frames};
 use super::segment::{BASE, STORE};
 use super::*;
-use crate::format::segment_seed;
+use crate::disk::SimDisk;
+use crate::format::{Put, Record, RecordKind, patch_record, push_record, push_stub, segment_seed};
+use crate::types::{EventRef, HiddenReason, RecordedEvent};
 
 fn corpus(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
@@ -160,6 +162,25 @@ fn trim_base() -> Vec<u8> {
     disk.read_file("00000000000000000001.base").unwrap()
 }
 
+/// The body of a stub, and a segment with some.
+fn reclaimed(disk: &SimDisk, event: &RecordedEvent) -> (Vec<u8>, Vec<u8>) {
+    let disk = disk.copy();
+    let store = directory::open(&disk, false).unwrap();
+    let even = |event: &EventRef<'_>| event.position().get().is_multiple_of(2);
+    store.reclaim_where(|event| even(event).then_some(HiddenReason::Expired)).unwrap();
+    let mut segment = disk.read_file("00000000000000000001.seg").unwrap().split_off(4096);
+    segment.truncate(4096);
+    frames(&mut segment, BASE, segment_seed(STORE, 1), Depth::ALL);
+    let mut record = Vec::new();
+    let event = event.as_ref();
+    push_record(&mut record, RecordKind::Event, |out| out.put(event.body));
+    patch_record(&mut record, 1, (4, 1, 1));
+    let mut stub = Vec::new();
+    let whole = Record::decode(&record, 1).unwrap();
+    push_stub(&mut stub, (&whole, &event), HiddenReason::Truncated, 1);
+    (Record::decode(&stub, 1).unwrap().body.to_vec(), segment)
+}
+
 /// Files of the sound store, cut to what is used, with every checksum that of the fuzzers' store.
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let (disk, events) = directory::sound_store();
@@ -172,12 +193,16 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let after = |first: &[u8], rest: &[u8]| [first, rest].concat();
     let body = events[3].as_ref().body.to_vec();
     let live = read("live");
+    let (stub, rewritten) = reclaimed(&disk, &events[3]);
     let stream = b"Order-42".as_slice();
     vec![
         ("scan", "frames", segment.clone()),
         ("segment", "frames", after(&[31, 0, 1, 0, 2], &segment)),
         ("segment", "bare", after(&[0, 0, 4, 0, 16], &segment)),
         ("event", "placed", body),
+        ("event", "stub", stub),
+        ("segment", "stubs", after(&[31, 0, 1, 0, 2], &rewritten)),
+        ("scan", "stubs", rewritten),
         ("head", "head", after(&[1], &read("head-0"))),
         ("head", "live", after(&[3], &live[..4096 + 68])),
         ("head", "segment", after(&[5], &read("00000000000000000001.seg")[..64])),

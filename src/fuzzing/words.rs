@@ -6,7 +6,8 @@ use super::input::Input;
 use crate::api::Store;
 use crate::disk::MemDisk;
 use crate::format::{
-    FileName, Record, RecordHead, RecordKind, decode_event, encode_event, name_of,
+    FileName, Record, RecordHead, RecordKind, decode_event, encode_event, head_in_frame, name_of,
+    push_stub,
 };
 use crate::sync::Arc;
 use crate::types::{
@@ -30,6 +31,7 @@ pub fn event(body: &[u8]) {
     };
     let flagged = RecordHead { flags: 1, ..head };
     assert!(decode_event(&Record { head: flagged, body }).is_none(), "an unknown flag is served");
+    stub(head, body);
     let Some(event) = decode_event(&Record { head, body }) else { return };
     let parts = event.stream().len() + event.metadata().len() + event.data().len();
     assert!(parts < body.len(), "parts longer than the whole");
@@ -56,6 +58,21 @@ pub fn event(body: &[u8]) {
             assert!(json::validate(&new.data).is_ok());
         }
     }
+}
+
+/// The same bytes as a stub: names and no contents, and laid out again the same bytes.
+fn stub(head: RecordHead, body: &[u8]) {
+    let record = Record { head: RecordHead { kind: RecordKind::Stub, ..head }, body };
+    let Some(event) = decode_event(&record) else { return };
+    let contents = event.tags().count() + event.metadata().len() + event.data().len();
+    assert_eq!((contents, event.subject()), (0, None), "a stub with contents");
+    let stands_for = event.reclaimed().zip(head_in_frame(&record));
+    assert!(stands_for.is_some(), "a stub that stands for nothing");
+    let Some((why, head_crc)) = stands_for else { return };
+    let stood_there = Record { head: RecordHead { head_crc, ..head }, body };
+    let mut out = Vec::new();
+    push_stub(&mut out, (&stood_there, &event), why, 7);
+    assert_eq!(out.get(40..40 + body.len()), Some(body), "a stub changed on the way");
 }
 
 /// Text as a stream name, a file name and JSON; numbers as a file name and back.

@@ -258,6 +258,7 @@ mod tests {
             chain: 0xABCD,
             first_position: Position::new(11),
             events: 10,
+            rewrite: 0,
         }
     }
 

@@ -15,21 +15,21 @@
 //!  48  end offset               u64
 //!  56  end frame                u64
 //!  64  chain value              u32
-//!  68  events                   u32
+//!  68  events                   u32  lost ones included
 //!  72  first position           u64
 //!  80  last recorded at         u64  microseconds since the Unix epoch; 0 without events
 //!  88  hash key                 2 x u64, see hash.rs
 //! 104  section table            14 x: length u64, checksum u32, zeros u32
-//! 328  zeros                    u32
+//! 328  rewrite number           u32  how often the segment was rewritten that it was made for
 //! 332  checksum                 u32  of all before
 //! 336  the sections in this order, each filled up with zeros to a multiple of 8 that its checksum
 //!      covers; nothing follows the last
 //!
-//! offsets           u32 per event: where its record begins; 0 = damaged
+//! offsets           u32 per position: where its record begins; 0 = lost by a salvage
 //! streams           16 per stream, sorted by the bytes of the name, one more that ends the last:
 //!                   first version here u64, start in names u32, number of first ordinal u32
 //! names             the names, one after the other
-//! ordinals          u32 per event: those of the first stream in order of version, and so on
+//! ordinals          u32 per version: those of the first stream in order, and so on; FFFFFFFF: lost
 //! stream directory  for the hash of the name
 //! stream table      8 per stream: fingerprint u32, number of the stream u32
 //! term directory    for the hash of the term, see term.rs
@@ -95,6 +95,8 @@ pub(crate) struct Binding {
     pub chain: u32,
     pub first_position: Position,
     pub events: u32,
+    /// How often the segment was rewritten; 0 where only the log's end matters, as for heads.
+    pub rewrite: u32,
 }
 
 impl Binding {
@@ -124,6 +126,7 @@ impl Binding {
             chain,
             first_position,
             events,
+            rewrite: 0,
         })
     }
 }
@@ -181,7 +184,7 @@ impl Header {
         head.put_u64(self.key.first);
         head.put_u64(self.key.second);
         head.put(&table);
-        head.put_u32(0);
+        head.put_u32(self.binding.rewrite);
         head.put_u32(crc(&head));
         out.iter_mut().zip(head).for_each(|(to, from)| *to = from);
         out
@@ -204,8 +207,9 @@ impl Header {
         if take.u16() != Some(SIDECAR_VERSION) {
             return Err("its sidecar format version is another".into());
         }
-        let header = Self::fields(&mut take).ok_or("its header has impossible values")?;
-        let sections = extents(&mut take, file.len()).ok_or("its size is wrong")?;
+        let mut header = Self::fields(&mut take).ok_or("its header has impossible values")?;
+        let (sections, rewrite) = extents(&mut take, file.len()).ok_or("its size is wrong")?;
+        header.binding.rewrite = rewrite;
         Ok((header, sections))
     }
 
@@ -221,8 +225,8 @@ impl Header {
     }
 }
 
-/// Reads the section table; the sections must fill the file exactly.
-fn extents(take: &mut Take<'_>, file_length: usize) -> Option<[Extent; SECTIONS]> {
+/// Reads the section table, whose sections must fill the file exactly, and the number behind it.
+fn extents(take: &mut Take<'_>, file_length: usize) -> Option<([Extent; SECTIONS], u32)> {
     let mut sections = [Extent::default(); SECTIONS];
     let mut start = HEADER_BYTES;
     for section in &mut sections {
@@ -232,8 +236,8 @@ fn extents(take: &mut Take<'_>, file_length: usize) -> Option<[Extent; SECTIONS]
         take.zeros(4)?;
         start = start.checked_add(padded)?;
     }
-    take.zeros(4)?;
-    (start == file_length).then_some(sections)
+    let rewrite = take.u32()?;
+    (start == file_length).then_some((sections, rewrite))
 }
 
 /// How many upper bits of a hash name the bucket when there are this many entries.

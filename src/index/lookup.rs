@@ -34,6 +34,12 @@ pub(crate) trait SegmentLookup {
         &[]
     }
 
+    /// Ordinals whose events a salvage could not save, ascending. Whose they were is not known
+    /// either, but nothing will bring them back: a sidecar lists them.
+    fn lost(&self) -> &[u32] {
+        &[]
+    }
+
     /// The stream's events in this segment; `None` when it has none here.
     fn stream(&self, name: &str) -> Option<StreamRun<'_>>;
 

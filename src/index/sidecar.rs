@@ -16,7 +16,7 @@ use super::lookup::{
     CheckpointEntry, Ordinals, SegmentLookup, SettingsEntry, StreamPart, StreamRun,
 };
 use super::postings::Postings;
-use super::tail::DAMAGED;
+use super::tail::{DAMAGED, TailIndex};
 use crate::format::Take;
 use crate::types::{Position, Timestamp, Version};
 
@@ -27,6 +27,8 @@ pub(crate) struct Sidecar<B> {
     header: Header,
     sections: [Extent; SECTIONS],
     filter: Option<Fuse>,
+    /// Ordinals without an offset; found when it is opened, if there are any.
+    lost: Vec<u32>,
 }
 
 impl<B: Deref<Target = [u8]>> Sidecar<B> {
@@ -54,6 +56,11 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
         &self.header.binding
     }
 
+    /// An empty index that, filled with what this was made from and encoded, gives the same bytes.
+    pub(crate) fn like_this(&self) -> TailIndex {
+        TailIndex::with_key(self.header.binding.first_position, self.key())
+    }
+
     /// Opens with header and binding checked, in a time that does not grow with the file; until
     /// [`Self::check`] has succeeded, answers may be wrong.
     ///
@@ -64,13 +71,14 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
         if header.binding != *binding && !planted!(ForeignSidecarTrusted) {
             return Err("it was made for other bytes of the log".into());
         }
-        let mut sidecar = Self { bytes, header, sections, filter: None };
+        let mut sidecar = Self { bytes, header, sections, filter: None, lost: Vec::new() };
         let filter = sidecar.section(Section::IdFilter);
         let open = Fuse::open(filter);
         if open.is_none() && !filter.is_empty() || !sidecar.fits() {
             return Err("its sections do not fit together".into());
         }
         sidecar.filter = open;
+        sidecar.lost = sidecar.find_lost();
         Ok(sidecar)
     }
 
@@ -92,12 +100,23 @@ impl<B: Deref<Target = [u8]>> Sidecar<B> {
         (self.section(Section::Offsets), (ordinal as usize).saturating_mul(4))
     }
 
+    /// Every event has an id, a lost one has none: only where some are missing is anything read.
+    fn find_lost(&self) -> Vec<u32> {
+        let (offsets, _) = self.section(Section::Offsets).as_chunks::<4>();
+        if self.section(Section::IdTable).len() / 8 == offsets.len() {
+            return Vec::new();
+        }
+        let numbered = (0..).zip(offsets);
+        numbered.filter(|(_, at)| u32::from_le_bytes(**at) == DAMAGED).map(|(at, _)| at).collect()
+    }
+
     fn fits(&self) -> bool {
         let length = |section| self.section(section).len();
         let events = self.header.binding.events as usize;
         length(Section::Offsets) == events.saturating_mul(4)
-            && length(Section::IdTable) == length(Section::Offsets).saturating_mul(2)
-            && length(Section::Ordinals) == length(Section::Offsets)
+            && length(Section::IdTable).is_multiple_of(8)
+            && length(Section::IdTable) <= length(Section::Offsets).saturating_mul(2)
+            && length(Section::Ordinals).is_multiple_of(4)
             && length(Section::Streams) == (self.streams() + 1) * 16
             && length(Section::StreamTable) == self.streams() * 8
             && length(Section::Terms).is_multiple_of(16)
@@ -165,6 +184,10 @@ impl<B: Deref<Target = [u8]>> SegmentLookup for Sidecar<B> {
         let (offsets, _) = self.section(Section::Offsets).as_chunks::<4>();
         let offset = u32::from_le_bytes(*offsets.get(ordinal as usize)?);
         (offset != DAMAGED).then_some(offset)
+    }
+
+    fn lost(&self) -> &[u32] {
+        &self.lost
     }
 
     fn stream(&self, name: &str) -> Option<StreamRun<'_>> {

@@ -16,6 +16,7 @@ use super::lookup::{CheckpointEntry, SegmentLookup, SettingsEntry, StreamPart, S
 use super::postings::{PostingList, Postings};
 use super::streams::StreamTable;
 use super::term::Term;
+use crate::format::LOST_SEGMENT_MOST;
 use crate::types::{EventRef, Position, Timestamp};
 
 /// No record is at offset 0: a segment begins with its header.
@@ -30,6 +31,8 @@ pub(crate) struct TailIndex {
     offsets: Vec<u32>,
     /// Ordinals of positions whose events cannot be read.
     damaged: Vec<u32>,
+    /// Ordinals of positions whose events a salvage could not save.
+    lost: Vec<u32>,
     streams: StreamTable,
     terms: TermTable,
     ids: IdTable,
@@ -39,13 +42,18 @@ pub(crate) struct TailIndex {
 
 impl TailIndex {
     pub(crate) fn new(first_position: Position) -> Self {
-        let key = HashKey::random();
+        Self::with_key(first_position, HashKey::random())
+    }
+
+    /// One that hashes as another does, to be compared with it.
+    pub(super) fn with_key(first_position: Position, key: HashKey) -> Self {
         Self {
             first_position,
             last_recorded_at: Timestamp::default(),
             key,
             offsets: Vec::new(),
             damaged: Vec::new(),
+            lost: Vec::new(),
             streams: StreamTable::new(key),
             terms: TermTable { key: key.first, ..TermTable::default() },
             ids: IdTable::default(),
@@ -70,7 +78,7 @@ impl TailIndex {
             return Err("the event's version is impossible");
         }
         let stream = event.stream();
-        self.streams.push(stream, event.version(), ordinal, self.lost())?;
+        self.streams.push(stream, event.version(), ordinal, self.missing())?;
         self.offsets.push(offset);
         self.ids.push(self.key.id(&event.id()), ordinal);
         for_each_term(event, |term| self.terms.push(term.hash(), ordinal));
@@ -82,6 +90,25 @@ impl TailIndex {
     pub(crate) fn push_damaged(&mut self) {
         self.damaged.push(self.events());
         self.offsets.push(DAMAGED);
+    }
+
+    /// Adds positions whose events a salvage could not save.
+    ///
+    /// # Errors
+    /// Says which rule of the log they break; the index is as it was.
+    pub(crate) fn push_lost(&mut self, position: u64, count: u32) -> Result<(), &'static str> {
+        let (first, have) = (self.events(), self.lost.len() as u64);
+        if position != self.first_position.plus(first.into()).get() {
+            return Err("lost positions are not the next ones");
+        }
+        if have + u64::from(count) > LOST_SEGMENT_MOST {
+            return Err("a segment has too many lost positions");
+        }
+        for ordinal in (first..).take(count as usize) {
+            self.lost.push(ordinal);
+            self.offsets.push(DAMAGED);
+        }
+        Ok(())
     }
 
     /// Takes a checkpoint in; of one name the one first written in the highest frame stays, and of
@@ -110,7 +137,8 @@ impl TailIndex {
         let entry = size_of::<SettingsEntry>() + 2 * size_of::<String>();
         let settings = self.settings.keys().map(|name| entry + 2 * name.len()).sum::<usize>();
         size_of::<Self>()
-            + (self.offsets.capacity() + self.damaged.capacity()) * size_of::<u32>()
+            + (self.offsets.capacity() + self.damaged.capacity() + self.lost.capacity())
+                * size_of::<u32>()
             + self.streams.memory_bytes()
             + self.terms.memory_bytes()
             + self.ids.memory_bytes()
@@ -126,8 +154,9 @@ impl TailIndex {
         !self.damaged.is_empty()
     }
 
-    fn lost(&self) -> u32 {
-        u32::try_from(self.damaged.len()).unwrap_or(u32::MAX)
+    /// How many events there are that nobody can read.
+    fn missing(&self) -> u32 {
+        u32::try_from(self.damaged.len() + self.lost.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn offsets(&self) -> &[u32] {
@@ -182,6 +211,10 @@ impl SegmentLookup for TailIndex {
 
     fn damaged(&self) -> &[u32] {
         &self.damaged
+    }
+
+    fn lost(&self) -> &[u32] {
+        &self.lost
     }
 
     fn stream(&self, name: &str) -> Option<StreamRun<'_>> {

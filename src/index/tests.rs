@@ -106,6 +106,7 @@ fn binding(events: u32) -> Binding {
         chain: 0xABCD,
         first_position: Position::new(FIRST),
         events,
+        rewrite: 0,
     }
 }
 
@@ -322,6 +323,7 @@ fn a_sidecar_of_other_bytes_is_doubtful() {
         Binding { chain: 8, ..mine },
         Binding { first_position: Position::new(1), ..mine },
         Binding { events: 59, ..mine },
+        Binding { rewrite: 1, ..mine },
     ];
     for other in others {
         let why = Sidecar::open(bytes.as_slice(), &other).unwrap_err();

@@ -161,6 +161,7 @@ impl Spares {
             id_scope: head.id_scope,
             capacity: self.capacity,
             created_at: now,
+            rewrite: 0,
         };
         prepare_segment(&*self.disk, &header)?;
         self.head.update(|head| head.last_segment = head.last_segment.max(number))?;

@@ -6,10 +6,10 @@
 use uuid::Uuid;
 
 use super::files::failed;
-use crate::disk::{Access, Disk, Mapped};
+use crate::disk::{Access, Disk, DiskFile, Mapped};
 use crate::format::{Base, BaseEnd, BaseId, BaseStream, FileName, Head, name_of};
 use crate::sync::OnceLock;
-use crate::types::{Error, Result};
+use crate::types::{Error, ErrorKind, Result};
 
 /// The base of an open log.
 #[derive(Debug)]
@@ -42,6 +42,16 @@ impl TrimBase {
             return Err(Error::damaged(name, 32, "trim base belongs to another place"));
         }
         Ok(Self { name, base, ids_check: OnceLock::new() })
+    }
+
+    /// Opens a copy that has no name of its own yet, and reads all of it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn check_copy(file: &dyn DiskFile, name: &str) -> Result<()> {
+        let size = file.size().map_err(failed("read", name))?;
+        let base = Base::open(file.map(size).map_err(failed("read", name))?, name)?;
+        Self { name: name.to_owned(), base, ids_check: OnceLock::new() }.check_ids()
     }
 
     /// Opens the base that the head names, if it names one.
@@ -106,4 +116,17 @@ impl TrimBase {
         });
         Ok(found.last())
     }
+}
+
+/// What the bases say that check.
+pub(super) fn base_ends(disk: &dyn Disk, numbers: &[u64]) -> Result<Vec<BaseEnd>> {
+    let mut ends = Vec::new();
+    for number in numbers {
+        match TrimBase::open(disk, *number) {
+            Ok(base) => ends.push(*base.end()),
+            Err(error) if error.kind() == ErrorKind::Damaged => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ends)
 }

@@ -14,7 +14,7 @@ use crate::segment::{
     judge_end, last_used_byte, source_of, walk_tail,
 };
 use crate::sync::Arc;
-use crate::types::{Error, Result};
+use crate::types::{Error, ErrorKind, Position, Result};
 
 impl Survey {
     /// W of a log without a segment in line, with what its unopened segment claims.
@@ -134,6 +134,27 @@ impl TailEnd {
             true => (name_of(FileName::Segment(tail + 1)), FIRST_FRAME),
             false => (name_of(FileName::Segment(tail)), self.walk.stop),
         }
+    }
+
+    /// The error of a log whose end is damaged.
+    pub(crate) fn damage(&self, found: &Survey, tail: u64) -> Error {
+        let (name, offset) = self.place(tail);
+        let first = self.walk.good.expected.position;
+        let text = format!(
+            "frame {} does not check though frames up to {} were durable",
+            self.walk.stop_number, self.certified
+        );
+        let mut error = Error::damaged(name, offset, text).at(Position::new(first));
+        if let Some(mark) = found.live.filter(|mark| mark.next_position > first) {
+            error = error.through(Position::new(mark.next_position - 1));
+        }
+        error
+    }
+
+    /// The error of a log that goes on with frames of a newer format.
+    pub(crate) fn unsupported(&self, name: String) -> Error {
+        let what = "the log contains a frame of a newer format";
+        Error::new(ErrorKind::Unsupported, what).in_file(name, self.walk.stop)
     }
 }
 

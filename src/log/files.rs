@@ -11,6 +11,9 @@ use crate::types::{Error, Result};
 /// Zero-written space at the front of a new segment; later space is prepared in the background.
 const SEGMENT_START_BYTES: u64 = 256 << 10;
 
+/// Bytes are copied in pieces of about this size.
+pub(super) const COPY_BYTES: usize = 4 << 20;
+
 /// Where that space ends.
 pub(super) const START_END: u64 = SEGMENT_HEADER_BYTES as u64 + SEGMENT_START_BYTES;
 
@@ -59,6 +62,48 @@ pub(crate) fn put_in_place(disk: &dyn Disk, temporary: &str, name: &str) -> Resu
         return Ok(());
     }
     disk.sync_dir().map_err(failed("sync the directory after making", name))
+}
+
+/// Copies bytes of a file, up to `to` or its end, into one of their own, durably; the originals
+/// stay. Answers how many there were.
+pub(crate) fn keep_copy(
+    disk: &dyn Disk,
+    name: &str,
+    (from, to): (u64, u64),
+    kept: &str,
+) -> Result<u64> {
+    let temporary = name_of(FileName::Temporary(Purpose::Recovery));
+    let copy = create_temporary(disk, &temporary)?;
+    let bytes = copy_bytes(disk, (name, from, to), (&*copy, kept, 0))?;
+    if !planted!(TornCopyNotSynced) {
+        copy.sync().map_err(failed("sync", kept))?;
+    }
+    put_in_place(disk, &temporary, kept)?;
+    Ok(bytes)
+}
+
+/// Copies bytes of a file, up to `to` or its end, into another; answers how many there were.
+pub(super) fn copy_bytes(
+    disk: &dyn Disk,
+    (name, from, to): (&str, u64, u64),
+    (into, into_name, into_from): (&dyn DiskFile, &str, u64),
+) -> Result<u64> {
+    let file = disk.open(name, Access::Read).map_err(failed("open", name))?;
+    let end = file.size().map_err(failed("read", name))?.min(to);
+    let rest = |at: u64| usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+    let (mut at, mut piece) = (from, vec![0; COPY_BYTES.min(rest(from))]);
+    while at < end {
+        let wanted = rest(at).min(piece.len());
+        let part = piece.get_mut(..wanted).unwrap_or_default();
+        let read = file.read_at(part, at).map_err(failed("read", name))?;
+        let bytes = part.get(..read).unwrap_or_default();
+        into.write_at(bytes, into_from + (at - from)).map_err(failed("write", into_name))?;
+        if read == 0 {
+            break;
+        }
+        at += read as u64;
+    }
+    Ok(at.saturating_sub(from))
 }
 
 /// Makes an empty segment file: header, some zero-written space, synced, named, directory synced.

@@ -56,7 +56,7 @@ impl KeyedFile {
     ) -> Result<Self> {
         let name = name_of(file);
         let mut keyed = Self {
-            seed: keyed_seed(store, u8::from(purpose == Purpose::Snapshots) + 1),
+            seed: seed_of(store, purpose),
             purpose,
             file: None,
             entries: HashMap::new(),
@@ -70,6 +70,31 @@ impl KeyedFile {
         };
         keyed.read()?;
         Ok(keyed)
+    }
+
+    /// Makes the file anew out of these entries, each key once; without any there is no file.
+    pub(crate) fn make(
+        disk: &dyn Disk,
+        store: Uuid,
+        (file, purpose): (FileName, Purpose),
+        entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<()> {
+        let seed = keyed_seed(store, u8::from(purpose == Purpose::Snapshots) + 1);
+        let temporary = name_of(FileName::Temporary(purpose));
+        let (mut into, mut offset) = (None, 0);
+        for (sequence, (key, value)) in (1..).zip(entries) {
+            let file = match &into {
+                Some(file) => file,
+                None => into.insert(create_temporary(disk, &temporary)?),
+            };
+            let entry = KeyedEntry { sequence, key: &key, value: Some(&value), end: 0 };
+            let bytes = encode_keyed(seed, offset, &entry);
+            file.write_at(&bytes, offset).map_err(failed("write", &temporary))?;
+            offset += bytes.len() as u64;
+        }
+        let Some(into) = into else { return Ok(()) };
+        into.sync().map_err(failed("sync", &temporary))?;
+        put_in_place(disk, &temporary, &name_of(file))
     }
 
     fn read(&mut self) -> Result<()> {
@@ -105,8 +130,11 @@ impl KeyedFile {
     }
 
     /// Makes durable what was found: a writer that was killed may have left entries that only the
-    /// page cache holds, and what has been answered must not go back in a power cut.
-    pub(crate) fn settle(&mut self) -> Result<()> {
+    /// page cache holds, and what has been answered must not go back in a power cut. After a crash
+    /// even a sync is no proof: the pages of one that failed may be in the cache and count as
+    /// written. So checkpoints are then copied into a new file; snapshots may be large, and may be
+    /// lost.
+    pub(crate) fn settle(&mut self, crashed: bool) -> Result<()> {
         let file = match self.disk.open(&self.name, Access::Write) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(failed("open", &self.name))?,
@@ -117,6 +145,10 @@ impl KeyedFile {
         // Also an empty file: a cut that is not durable brings entries back.
         file.sync().map_err(failed("sync", &self.name))?;
         self.file = Some(file);
+        let copied = crashed && self.purpose == Purpose::Checkpoints && self.end > 0;
+        if copied && self.damaged.is_none() && !planted!(SavedEntriesNotCopied) {
+            self.rewrite()?;
+        }
         Ok(())
     }
 
@@ -127,6 +159,11 @@ impl KeyedFile {
             Some(offset) => Err(Error::damaged(&*self.name, offset, "saved entry does not check")),
             None => Ok(()),
         }
+    }
+
+    /// Whether something follows the last entry that checks.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.ragged
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -222,6 +259,27 @@ impl KeyedFile {
         Ok(file)
     }
 
+    /// Shows every entry that is still in the file, oldest first; `None` for a removal.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&[u8], Option<&[u8]>)) -> Result<()> {
+        let file = match self.disk.open(&self.name, Access::Read) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(failed("open", &self.name))?,
+        };
+        let mut source = FileSource::new(file, self.end);
+        let mut at = 0;
+        while at < self.end {
+            match keyed_step(&mut source, self.seed, at).map_err(failed("read", &self.name))? {
+                KeyedStep::Entry(entry) => {
+                    visit(entry.key, entry.value);
+                    at = entry.end;
+                }
+                KeyedStep::Bad => at += KEYED_ALIGN,
+                KeyedStep::End => break,
+            }
+        }
+        Ok(())
+    }
+
     fn mostly_dead(&self) -> bool {
         let living: u64 = self.entries.values().map(|entry| entry.end - entry.offset).sum();
         self.end > REWRITE_BYTES && self.end > 2 * living
@@ -229,7 +287,7 @@ impl KeyedFile {
 
     /// Writes the living entries into a new file. A damaged one is kept out; the caller has been
     /// told by `refuse_damage`.
-    fn rewrite(&mut self) -> Result<()> {
+    pub(super) fn rewrite(&mut self) -> Result<()> {
         let mut parts = Vec::new();
         let mut entries = HashMap::new();
         let mut offset = 0;
@@ -259,6 +317,66 @@ impl KeyedFile {
         self.damaged = None;
         Ok(())
     }
+}
+
+/// A keyed file written anew for another store, entry by entry, and put in place when it is whole.
+pub(crate) struct KeyedCopy<'a> {
+    disk: &'a dyn Disk,
+    seed: u32,
+    name: String,
+    temporary: String,
+    file: Option<Arc<dyn DiskFile>>,
+    sequence: u64,
+    end: u64,
+}
+
+impl<'a> KeyedCopy<'a> {
+    pub(crate) fn new(disk: &'a dyn Disk, store: Uuid, file: FileName, purpose: Purpose) -> Self {
+        Self {
+            disk,
+            seed: seed_of(store, purpose),
+            name: name_of(file),
+            temporary: name_of(FileName::Temporary(purpose)),
+            file: None,
+            sequence: 0,
+            end: 0,
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(create_temporary(self.disk, &self.temporary)?),
+        };
+        self.sequence += 1;
+        let entry = KeyedEntry { sequence: self.sequence, key, value: Some(value), end: 0 };
+        let bytes = encode_keyed(self.seed, self.end, &entry);
+        file.write_at(&bytes, self.end).map_err(failed("write", &self.temporary))?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Puts it in place of what has the name; without entries there is no file. Answers how many
+    /// entries there are.
+    pub(crate) fn finish(self) -> Result<u64> {
+        if let Some(file) = &self.file {
+            file.sync().map_err(failed("sync", &self.temporary))?;
+            put_in_place(self.disk, &self.temporary, &self.name)?;
+            return Ok(self.sequence);
+        }
+        match self.disk.remove(&self.name) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(failed("remove", &self.name)(error)),
+            Ok(()) => {
+                let synced = self.disk.sync_dir();
+                synced.map_err(failed("sync the directory of", &self.name)).map(|()| 0)
+            }
+        }
+    }
+}
+
+fn seed_of(store: Uuid, purpose: Purpose) -> u32 {
+    keyed_seed(store, u8::from(purpose == Purpose::Snapshots) + 1)
 }
 
 #[cfg(test)]

@@ -8,26 +8,21 @@ use uuid::Uuid;
 
 use super::base::TrimBase;
 use super::ending::TailEnd;
-use super::files::{create_temporary, failed, is_ours, put_in_place, replace_file};
+use super::files::{failed, is_ours, keep_copy, replace_file};
+use super::fresh::{Fresh, Survivors};
 use super::head::HeadFile;
 use super::live::LiveFile;
-use super::stage::{Cursor, Stage};
+use super::stage::{COMMIT_BLOCK, Cursor, Stage};
 use super::survey::{Claim, FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
-use super::tail::{COMMIT_BLOCK, Tail, TailStart};
+use super::tail::{Tail, TailStart};
 use super::trim::clear_trimmed;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Step, Walker, name_of,
-    segment_seed,
+    FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Walker, name_of,
 };
-use crate::segment::{EndVerdict, Place, SegmentBytes, source_of};
+use crate::segment::{EndVerdict, Place, SegmentBytes};
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, OpenReport, Position, Recovery, Result, SetAside, Settings};
-
-/// A frame's records begin after its header.
-const HEADER: usize = crate::format::FRAME_HEADER_BYTES;
-/// Copied frames are written in pieces of about this size.
-const COPY_BYTES: usize = 4 << 20;
+use crate::types::{Error, OpenReport, Position, Recovery, Result, SetAside, Settings};
 
 /// A log open for writing.
 pub(crate) struct Recovered {
@@ -61,6 +56,7 @@ pub(crate) fn recover(
         found.accept_lost_head();
     }
     found.refuse_damage()?;
+    refuse_backup(&**disk, &found.head)?;
     report.notes.extend(found.notes.iter().cloned());
     remove_temporaries(&**disk)?;
     let step = u32::from(!planted!(EpochStays));
@@ -73,6 +69,18 @@ pub(crate) fn recover(
     } else {
         recovering.go_on(found, report)
     }
+}
+
+/// Whoever appended to a backup would make it another store under the same name.
+fn refuse_backup(disk: &dyn Disk, head: &Head) -> Result<()> {
+    if !head.backup {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is a backup: restore it into another directory, or open it read-only",
+        disk.location()
+    );
+    Err(Error::invalid(text))
 }
 
 fn create(disk: &dyn Disk, settings: &Settings) -> Result<()> {
@@ -124,7 +132,8 @@ impl Recovering<'_> {
         report.verdict = "the log is empty";
         report.clean = report.created;
         let cursor = Cursor { offset: FIRST_FRAME, number: 1, position: 1, chain: 0 };
-        let stage = self.fresh(number, &head, cursor, 0, Predecessor::default(), None)?;
+        let nothing = Opening { predecessor: Predecessor::default(), last_recorded_at: 0 };
+        let stage = self.fresh(number, &head, cursor, nothing, None)?;
         self.finish(found, head, number, stage, 0)
     }
 
@@ -142,12 +151,8 @@ impl Recovering<'_> {
         report.verdict = end.row;
         report.clean = end.walk.last_kind == FrameKind::Closed && end.verdict == EndVerdict::Clean;
         match end.verdict {
-            EndVerdict::Unsupported => Err(Error::new(
-                ErrorKind::Unsupported,
-                "the log contains a frame of a newer format",
-            )
-            .in_file(name, end.walk.stop)),
-            EndVerdict::Damaged => Err(damaged_end(&found, &end, tail.number)),
+            EndVerdict::Unsupported => Err(end.unsupported(name)),
+            EndVerdict::Damaged => Err(end.damage(&found, tail.number)),
             EndVerdict::Clean if !self.shares_block(&end) => self.continue_here(found, &end),
             EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Torn => {
                 if planted!(CutBeforeSetAside) {
@@ -206,8 +211,7 @@ impl Recovering<'_> {
             until: good.offset,
             name: tail.name(),
         };
-        let (at, before) = (tail.opened.last_recorded_at, tail.opened.predecessor);
-        let stage = self.fresh(tail.number, &head, cursor, at, before, Some(survivors))?;
+        let stage = self.fresh(tail.number, &head, cursor, tail.opened, Some(survivors))?;
         found.segments.pop();
         self.finish(found, head, tail.number, stage, good.last_recorded_at)
     }
@@ -289,34 +293,9 @@ impl Recovering<'_> {
     /// Copies bytes into a file of their own; the originals stay for now.
     fn set_aside(&self, number: u64, from: u64, to: u64, report: &mut OpenReport) -> Result<()> {
         let name = name_of(FileName::Segment(number));
-        let file = self.disk.open(&name, Access::Read).map_err(failed("open", &name))?;
-        let end = file.size().map_err(failed("read", &name))?.min(to);
         let kept = name_of(FileName::SetAside(number, from, self.epoch));
-        let temporary = name_of(FileName::Temporary(Purpose::Recovery));
-        let copy = create_temporary(&**self.disk, &temporary)?;
-        let mut at = from;
-        let mut piece = vec![0; COPY_BYTES.min(usize::try_from(end - from).unwrap_or(COPY_BYTES))];
-        while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
-            let into = piece.get_mut(..wanted).unwrap_or_default();
-            let read = file.read_at(into, at).map_err(failed("read", &name))?;
-            let bytes = into.get(..read).unwrap_or_default();
-            copy.write_at(bytes, at - from).map_err(failed("write", &kept))?;
-            if read == 0 {
-                break;
-            }
-            at += read as u64;
-        }
-        if !planted!(TornCopyNotSynced) {
-            copy.sync().map_err(failed("sync", &kept))?;
-        }
-        put_in_place(&**self.disk, &temporary, &kept)?;
-        report.set_aside.push(SetAside {
-            file: name,
-            offset: from,
-            bytes: at - from,
-            kept_in: kept,
-        });
+        let bytes = keep_copy(&**self.disk, &name, (from, to), &kept)?;
+        report.set_aside.push(SetAside { file: name, offset: from, bytes, kept_in: kept });
         Ok(())
     }
 
@@ -342,50 +321,35 @@ impl Recovering<'_> {
             until: end.walk.good.offset,
             name: tail.name(),
         };
-        let at = from.last_recorded_at;
-        self.fresh(tail.number + 1, head, cursor, at, predecessor, Some(survivors))
+        let opening = Opening { predecessor, last_recorded_at: from.last_recorded_at };
+        self.fresh(tail.number + 1, head, cursor, opening, Some(survivors))
     }
 
-    /// Builds a segment with its opening frame, the survivors and a mark, under a temporary name,
-    /// and puts it in place: whatever has the name afterwards is whole and durable.
+    /// Builds a segment with its opening frame, the survivors and a mark, puts it in place and
+    /// lists it.
     fn fresh(
         &self,
         number: u64,
         head: &Arc<HeadFile>,
         cursor: Cursor,
-        last_recorded_at: u64,
-        predecessor: Predecessor,
+        opening: Opening,
         survivors: Option<Survivors>,
     ) -> Result<Stage> {
-        let head_now = head.get();
-        let temporary = name_of(FileName::Temporary(Purpose::Recovery));
-        let file = create_temporary(&**self.disk, &temporary)?;
-        let header = SegmentHeader {
-            store: head_now.store,
-            number,
-            id_scope: head_now.id_scope,
-            capacity: self.settings.segment_bytes,
-            created_at: self.now,
+        let Head { store, id_scope, .. } = head.get();
+        let fresh = Fresh {
+            disk: &**self.disk,
+            header: SegmentHeader {
+                store,
+                number,
+                id_scope,
+                capacity: self.settings.segment_bytes,
+                created_at: self.now,
+                rewrite: 0,
+            },
+            epoch: self.epoch,
+            align: self.settings.align_commit,
         };
-        file.write_at(&header.encode(), 0).map_err(failed("write", &temporary))?;
-        let seed = segment_seed(head_now.store, number);
-        let mut stage = Stage::new(seed, self.epoch, predecessor.frame, cursor);
-        stage.opening(&Opening { predecessor, last_recorded_at });
-        if let Some(survivors) = survivors.filter(|_| !planted!(SurvivorsDropped)) {
-            survivors.copy(&mut stage, &file)?;
-        }
-        // The file gets its name only when all of it is synced, so this claim is true when it is
-        // seen.
-        stage.durable = stage.cursor.number - 1;
-        stage.control(FrameKind::Mark, &[], last_recorded_at);
-        if self.settings.align_commit {
-            stage.fill_block(COMMIT_BLOCK, 0);
-        }
-        flush(&mut stage, &file)?;
-        if !planted!(FreshSegmentNotSynced) {
-            file.sync().map_err(failed("sync", &temporary))?;
-        }
-        put_in_place(&**self.disk, &temporary, &name_of(FileName::Segment(number)))?;
+        let stage = fresh.make(cursor, &opening, survivors)?;
         head.update(|head| {
             head.last_segment = head.last_segment.max(number);
             head.durable = stage.cursor.number - 1;
@@ -412,52 +376,6 @@ impl Recovering<'_> {
     }
 }
 
-struct Survivors {
-    file: SegmentBytes,
-    walker: Walker,
-    until: u64,
-    name: String,
-}
-
-impl Survivors {
-    /// Copies whole batches, under new frame numbers, with their records as they were.
-    fn copy(mut self, stage: &mut Stage, into: &Arc<dyn DiskFile>) -> Result<()> {
-        let mut source = source_of(&self.file, self.until);
-        self.walker.expected.epoch_max = u32::MAX;
-        while self.walker.offset < self.until {
-            let step = self.walker.step(&mut *source).map_err(failed("read", &self.name))?;
-            let Step::Frame(frame) = step else {
-                return Err(Error::damaged(&*self.name, self.walker.offset, "frame changed"));
-            };
-            if frame.header.kind != FrameKind::Batch {
-                continue;
-            }
-            let header = frame.header;
-            let totals = (header.part, header.batch_frames, header.batch_events);
-            let records = frame.bytes.get(HEADER..).unwrap_or_default();
-            stage.frame(FrameKind::Batch, totals, &[records], kept_place);
-            if stage.buffer.len() >= COPY_BYTES {
-                flush(stage, into)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Position, version and time of a copied record are those it had.
-fn kept_place(head: &[u8]) -> (u64, u64, u64) {
-    let mut take = crate::format::Take(head.get(8..).unwrap_or_default());
-    let mut next = || take.u64().unwrap_or_default();
-    (next(), next(), next())
-}
-
-fn flush(stage: &mut Stage, file: &Arc<dyn DiskFile>) -> Result<()> {
-    file.write_at(&stage.buffer, stage.base).map_err(failed("write", "a fresh segment"))?;
-    stage.base = stage.cursor.offset;
-    stage.buffer.clear();
-    Ok(())
-}
-
 fn cursor_at(place: Place) -> Cursor {
     let expected = place.expected;
     let (number, position, chain) = (expected.number, expected.position, expected.chain);
@@ -471,18 +389,4 @@ fn end_at(place: Place) -> LogEnd {
         chain: place.expected.chain,
         next_position: place.expected.position,
     }
-}
-
-fn damaged_end(found: &Survey, end: &TailEnd, tail: u64) -> Error {
-    let (name, offset) = end.place(tail);
-    let first = end.walk.good.expected.position;
-    let text = format!(
-        "frame {} does not check though frames up to {} were durable",
-        end.walk.stop_number, end.certified
-    );
-    let mut error = Error::damaged(name, offset, text).at(Position::new(first));
-    if let Some(mark) = found.live.filter(|mark| mark.next_position > first) {
-        error = error.through(Position::new(mark.next_position - 1));
-    }
-    error
 }

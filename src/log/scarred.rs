@@ -95,12 +95,7 @@ fn find_scarred(
     if certified.max(claim) < first.number - 1 {
         return Ok(None);
     }
-    Ok(Some(scarred(
-        SegmentHeader { store, number, id_scope: head.id_scope, capacity: 0, created_at: 0 },
-        seed,
-        offset,
-        &first,
-    )))
+    Ok(Some(scarred(SegmentHeader::lost(store, number, head.id_scope), seed, offset, &first)))
 }
 
 /// What stands for the lost opening frame before `first`.

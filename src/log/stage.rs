@@ -5,8 +5,8 @@
 
 use crate::format::{
     BatchPart, Expected, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Opening, RECORD_HEAD_BYTES,
-    Record, RecordKind, Seal, chain_after, decode_event, patch_header, patch_record, push_record,
-    records_crc,
+    Record, RecordKind, Seal, chain_after, decode_event, head_in_frame, patch_header, patch_record,
+    positions_of, push_record, records_crc,
 };
 use crate::segment::Place;
 use crate::types::EventRef;
@@ -14,6 +14,9 @@ use crate::types::EventRef;
 /// A batch is split into frames of about this size, so that a reader of one frame needs little
 /// memory.
 const FRAME_BYTES: usize = 1 << 20;
+
+/// A commit block under `Options::align_commit`.
+pub(crate) const COMMIT_BLOCK: u64 = 4096;
 
 /// Where the next frame goes and what it must say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +98,18 @@ impl Stage {
         let mut events: u32 = 0;
         let mut at = start + FRAME_HEADER_BYTES;
         while let Some(record) = self.buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            events += u32::from(record.first() == Some(&RecordKind::Event.code()));
+            let kind = record.first().map(|code| RecordKind::of(*code));
+            events += match kind {
+                Some(RecordKind::Lost) => {
+                    Record::laid_out(record).and_then(|lost| positions_of(&lost)).unwrap_or(0)
+                }
+                kind => u32::from(kind.is_some_and(RecordKind::is_event)),
+            };
             let placed = place(record.get(..RECORD_HEAD_BYTES).unwrap_or_default());
             let (head, size) = patch_record(record, self.seed, placed);
-            sum = records_crc(sum, head);
+            let stub = Record::laid_out(record).filter(|_| kind == Some(RecordKind::Stub));
+            let stands_for = stub.and_then(|stub| head_in_frame(&stub));
+            sum = records_crc(sum, stands_for.unwrap_or(head));
             at += size;
         }
         let header = FrameHeader {

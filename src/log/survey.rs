@@ -3,16 +3,16 @@
 //! Knows: head, headers and opening frames. Does not know: what is in the segments, or what to do
 //! about damage: it is collected, and the caller refuses or works around it.
 
-use super::base::TrimBase;
+use super::base::{TrimBase, base_ends};
 use super::files::{failed, read_small};
 use super::head::{HeadsRead, read_heads};
 use super::headless::head_of_segments;
 use super::live::read_live;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    BaseEnd, Expected, FRAME_HEADER_BYTES, FileName, Frame, FrameHeader, FrameKind, Head, LiveMark,
-    Opening, RECORD_HEAD_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker,
-    name_of, segment_seed,
+    Expected, FRAME_HEADER_BYTES, FileName, Frame, FrameHeader, FrameKind, Head, LiveMark, Opening,
+    RECORD_HEAD_BYTES, RecordKind, SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker, name_of,
+    segment_seed,
 };
 use crate::segment::{FileSource, Place, last_used_byte};
 use crate::sync::Arc;
@@ -99,6 +99,8 @@ pub(crate) struct Survey {
     /// The file after the tail.
     pub unopened: Option<Unopened>,
     pub damage: Vec<Damage>,
+    /// Segments of the line whose header block does not check: a damage that costs nothing.
+    pub scarred: Vec<u64>,
     pub notes: Vec<String>,
     /// No generation of the head checks: `head` is what the segments say of themselves.
     pub head_lost: bool,
@@ -124,6 +126,9 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         None => None,
     };
     let Some(Numbers { segments: numbers, bases }) = numbers(disk)? else { return Ok(None) };
+    if let Some(head) = newest.as_ref().filter(|head| head.unfinished) {
+        return Err(unfinished(disk, head, damaged));
+    }
     let head_lost = newest.is_none();
     let head = match newest {
         Some(head) => head,
@@ -142,6 +147,7 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         segments: Vec::new(),
         unopened: None,
         damage: Vec::new(),
+        scarred: Vec::new(),
         notes: Vec::new(),
         head_lost,
         base: None,
@@ -171,6 +177,20 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
     Ok(Some(survey))
 }
 
+/// What is still being made is no store: whoever made it was interrupted, or is at it.
+fn unfinished(disk: &dyn Disk, head: &Head, damaged: Option<String>) -> Error {
+    if damaged.is_some() {
+        // The other generation may have been the one that finished it.
+        return damage_error(&lost_head(damaged));
+    }
+    let what = if head.backup { "backup" } else { "store" };
+    let text = format!(
+        "{} holds a {what} that was begun and not finished: make it again",
+        disk.location()
+    );
+    Error::new(ErrorKind::NotFound, text)
+}
+
 /// The numbers in the names of files, ascending.
 struct Numbers {
     segments: Vec<u64>,
@@ -194,19 +214,6 @@ fn numbers(disk: &dyn Disk) -> Result<Option<Numbers>> {
     found.segments.sort_unstable();
     found.bases.sort_unstable();
     Ok(Some(found))
-}
-
-/// What the bases say that check.
-fn base_ends(disk: &dyn Disk, numbers: &[u64]) -> Result<Vec<BaseEnd>> {
-    let mut ends = Vec::new();
-    for number in numbers {
-        match TrimBase::open(disk, *number) {
-            Ok(base) => ends.push(*base.end()),
-            Err(error) if error.kind() == ErrorKind::Damaged => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(ends)
 }
 
 fn lost_head(damaged: Option<String>) -> Damage {
@@ -277,8 +284,7 @@ fn look_behind_header(
     (number, error): (u64, Error),
 ) -> Result<Found> {
     let store = head.origin_of(number);
-    let header =
-        SegmentHeader { store, number, id_scope: head.id_scope, capacity: 0, created_at: 0 };
+    let header = SegmentHeader::lost(store, number, head.id_scope);
     match look_at_opening(file, header, &name_of(FileName::Segment(number)))? {
         Found::Opened(info) => Ok(Found::Scarred(info, error)),
         _ => Ok(Found::Damaged(error)),
@@ -385,6 +391,7 @@ impl Survey {
             Found::Damaged(error) => self.damaged(&name, 0, error.message()),
             Found::Scarred(info, error) => {
                 self.damaged(&name, 0, error.message());
+                self.scarred.push(number);
                 self.take(number, Found::Opened(info), listed);
             }
         }

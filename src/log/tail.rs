@@ -11,7 +11,7 @@ use super::ahead::{Pace, Runway, Spares};
 use super::files::failed;
 use super::head::HeadFile;
 use super::live::LiveFile;
-use super::stage::{BatchBytes, Cursor, Stage, frame_overhead};
+use super::stage::{BatchBytes, COMMIT_BLOCK, Cursor, Stage, frame_overhead};
 use super::survey::{FIRST_FRAME, LogEnd};
 use crate::clock::monotonic;
 use crate::disk::{Access, Disk, DiskFile};
@@ -27,8 +27,6 @@ use crate::types::{Error, ErrorKind, EventRef, IdScope, Result};
 const CLOSING_BYTES: u64 = 512;
 /// The longest stretch that an opening has to scan, but for what was written while it was indexed.
 const PART_MOST: u64 = 4 << 20;
-/// A commit block under `Options::align_commit`.
-pub(crate) const COMMIT_BLOCK: u64 = 4096;
 
 /// Why a group could not be made durable.
 #[derive(Debug)]

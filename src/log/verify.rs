@@ -12,7 +12,7 @@ use crate::format::{
 };
 use crate::segment::{EndVerdict, FileSource, later_header};
 use crate::sync::Arc;
-use crate::types::{Damage, Error, ErrorKind, Position, Result};
+use crate::types::{Damage, Error, ErrorKind, Position, Result, SidecarRebuilt};
 
 /// Bytes at the end of the log that belong to no acknowledged batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,12 @@ pub struct TornTail {
 pub struct VerifyReport {
     /// Nothing is damaged and nothing is torn.
     pub clean: bool,
-    /// Events that check.
+    /// Events that check, those included whose data was reclaimed.
     pub events: u64,
+    /// Of these, events whose data was reclaimed.
+    pub reclaimed: u64,
+    /// Positions whose events an earlier salvage could not save, and which say so.
+    pub lost: u64,
     /// Segments of the log.
     pub segments: u64,
     /// Frames that check.
@@ -42,6 +46,10 @@ pub struct VerifyReport {
     pub torn: Option<TornTail>,
     /// Acknowledged bytes that no longer check.
     pub damage: Vec<Damage>,
+    /// Sidecars that are missing or say something else than the log, when that was asked for. They
+    /// are no part of the log and no damage: the next opening for writing makes them anew, but for
+    /// those that check and are wrong, which `repair` does.
+    pub doubtful: Vec<SidecarRebuilt>,
 }
 
 /// How often what looks bad is looked at again.
@@ -96,8 +104,37 @@ fn verify_once(disk: &dyn Disk, progress: Progress<'_>) -> Result<VerifyReport> 
     }
     verify_tail(disk, &found, &mut report)?;
     progress(total, total);
+    Ok(finished(report))
+}
+
+/// Verifies one segment of the log.
+pub(crate) fn verify_segment(disk: &dyn Disk, number: u64) -> Result<VerifyReport> {
+    let missing = || {
+        let text = format!("there is no segment {number} in {}", disk.location());
+        Error::new(ErrorKind::NotFound, text)
+    };
+    let found = survey(disk)?.ok_or_else(missing)?;
+    let name = name_of(FileName::Segment(number));
+    let mut report = VerifyReport { segments: 1, ..VerifyReport::default() };
+    report.damage.extend(found.damage.iter().filter(|damage| damage.file == name).cloned());
+    let mut rest = found.segments.iter().skip_while(|segment| segment.number != number);
+    match (rest.next(), rest.next()) {
+        (Some(segment), Some(next)) => match segment.end {
+            Some(end) => verify_sealed(disk, segment, end, &mut report)?,
+            None => verify_severed(disk, segment, next, &mut report)?,
+        },
+        (Some(_), None) => verify_tail(disk, &found, &mut report)?,
+        // A spare, or one that cannot be read at all.
+        (None, _) if found.unopened.is_some_and(|file| file.number == number) => {}
+        (None, _) if report.damage.is_empty() => return Err(missing()),
+        (None, _) => {}
+    }
+    Ok(finished(report))
+}
+
+fn finished(mut report: VerifyReport) -> VerifyReport {
     report.clean = report.damage.is_empty() && report.torn.is_none();
-    Ok(report)
+    report
 }
 
 fn tail_bytes(disk: &dyn Disk, tail: &SegmentInfo) -> Result<u64> {
@@ -109,6 +146,8 @@ fn tail_bytes(disk: &dyn Disk, tail: &SegmentInfo) -> Result<u64> {
 /// How far a segment is walked.
 struct Bounds {
     offset: u64,
+    /// The last frame, if it is named: a rewritten segment ends behind it, before `offset`.
+    frame: u64,
     /// The position after its last event.
     next_position: u64,
     /// It may end before `offset`: nobody says where.
@@ -124,13 +163,13 @@ fn verify_sealed(
     let name = segment.name();
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let mut source = FileSource::new(file, end.offset);
-    let (offset, next_position) = (end.offset, end.next_position);
-    let bounds = Bounds { offset, next_position, open_ended: false };
+    let LogEnd { offset, frame, next_position, .. } = end;
+    let bounds = Bounds { offset, frame, next_position, open_ended: false };
     let before = report.damage.len();
     let walker = verify_frames(&mut source, segment, &bounds, report)?;
-    let ends = walker.offset == end.offset
-        && walker.expected.number == end.frame + 1
-        && walker.expected.chain == end.chain;
+    let at_end = walker.offset == end.offset || segment.header.rewrite > 0;
+    let ends =
+        at_end && walker.expected.number == end.frame + 1 && walker.expected.chain == end.chain;
     if !ends && report.damage.len() == before {
         let what = "segment does not end as its successor says";
         push_damage(report, &name, end.offset, what);
@@ -150,7 +189,9 @@ fn verify_severed(
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let offset = file.size().map_err(failed("read", &name))?;
     let mut source = FileSource::new(file, offset);
-    let bounds = Bounds { offset, next_position: next.first_position(), open_ended: true };
+    let frame = u64::MAX;
+    let next_position = next.first_position();
+    let bounds = Bounds { offset, frame, next_position, open_ended: true };
     let walker = verify_frames(&mut source, segment, &bounds, report)?;
     let (first, end) = (walker.expected.position, next.first_position());
     let lost = |number: u64| (segment.number + 1..=next.number).contains(&number);
@@ -179,11 +220,15 @@ fn verify_frames(
     start.expected.epoch_max = u32::MAX;
     let mut walker = Walker::new(segment.seed, start.offset, start.expected);
     report.frames += 1;
-    while walker.offset < bounds.offset {
+    while walker.offset < bounds.offset && walker.expected.number <= bounds.frame {
         let bad = match walker.step(source).map_err(failed("read", &name))? {
             Step::Frame(frame) => {
                 report.frames += 1;
-                report.events += u64::from(frame.header.events);
+                report.events += u64::from(frame.header.events - frame.lost);
+                report.lost += u64::from(frame.lost);
+                if segment.header.rewrite > 0 {
+                    report.reclaimed += stubs_in(&frame);
+                }
                 let events = walker.expected.position.saturating_sub(segment.first_position());
                 let sealed = frame.header.kind == FrameKind::Seal;
                 if sealed && !seal_is_true(&frame, events) {
@@ -223,6 +268,10 @@ fn verify_frames(
     Ok(walker)
 }
 
+fn stubs_in(frame: &Frame<'_>) -> u64 {
+    frame.records().filter(|(_, record)| record.head.kind == RecordKind::Stub).count() as u64
+}
+
 /// Whether a seal frame holds one seal record and nothing else, with the segment's count of events.
 fn seal_is_true(frame: &Frame<'_>, events: u64) -> bool {
     let mut records = frame.records().map(|(_, record)| record);
@@ -257,7 +306,8 @@ fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Re
         return verify_damaged_tail(found, tail, &end, (file, report));
     }
     report.frames += end.walk.frames + 1;
-    report.events += good.expected.position - tail.start.expected.position;
+    report.events += good.expected.position - tail.start.expected.position - end.walk.lost;
+    report.lost += end.walk.lost;
     match end.verdict {
         EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Damaged => {}
         EndVerdict::Unsupported => {
@@ -283,7 +333,7 @@ fn verify_damaged_tail(
     let within = mark.filter(|mark| mark.segment == tail.number);
     let offset = within.map_or(end.used.max(end.walk.stop), |mark| mark.end);
     let next_position = mark.map_or(0, |mark| mark.next_position);
-    let bounds = Bounds { offset, next_position, open_ended: false };
+    let bounds = Bounds { offset, frame: u64::MAX, next_position, open_ended: false };
     let before = report.damage.len();
     let walker = verify_frames(&mut FileSource::new(file, offset), tail, &bounds, report)?;
     if report.damage.len() > before {

@@ -135,10 +135,9 @@ impl Part {
         if until <= self.resumed.position {
             return Ok(());
         }
-        let (mut version, mut folded, mut outcome) = (self.resumed.version, 0, Ok(()));
+        let (mut folded, mut outcome) = (0, Ok(()));
         self.read(store).through(until).for_each(|event| {
             outcome = inside(|| fold.fold(&event));
-            version = event.version();
             folded += 1;
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
@@ -147,13 +146,8 @@ impl Part {
         })?;
         outcome?;
         if let Place::Stream(stream) = &self.place {
-            // Where nothing is shown, what is hidden still counts for what is expected.
-            if folded == 0
-                && let Some(head) = store.head(stream)?.filter(|head| head.last_position <= until)
-            {
-                version = version.max(head.version);
-            }
-            self.resumed.version = version;
+            // The last of its events may be hidden, or one whose data was reclaimed.
+            self.resumed.version = store.version_at(stream, until)?;
         }
         self.resumed.position = until;
         self.resumed.since_snapshot += folded;

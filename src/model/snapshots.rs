@@ -119,7 +119,7 @@ impl<M> Snapshots<M> {
                 };
                 resumed.position = Position::new(position);
                 // Of this history: what comes before an event never changes.
-                if store.event_at(resumed.position)?.is_none_or(|event| event.id() != id) {
+                if store.id_at(resumed.position)? != Some(id) {
                     return Ok(None);
                 }
                 data = take.0;
@@ -145,9 +145,9 @@ impl<M> Snapshots<M> {
         let kept = kept.ok_or_else(|| gone("what the snapshot is kept with"))?;
         let mut data = Vec::new();
         if matches!(place, Place::Query(_)) {
-            let last = store.event_at(position)?.ok_or_else(|| gone("what it is folded up to"))?;
+            let last = store.id_at(position)?.ok_or_else(|| gone("what it is folded up to"))?;
             data.put_u64(position.get());
-            data.put(last.id().as_bytes());
+            data.put(last.as_bytes());
         }
         data.put(&state);
         store.save_snapshot(kept.stream, &kept.name, (kept.version, self.schema_version), data)?;

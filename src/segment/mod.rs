@@ -7,6 +7,6 @@ mod walk;
 pub(crate) use bytes::{FileSource, SegmentBytes, read_event, source_of};
 pub(crate) use verdict::{EndFacts, EndVerdict, judge_end};
 pub(crate) use walk::{
-    Place, TailWalk, WalkEnd, certificates_after, certified_extent, last_used_byte, later_header,
-    walk_tail,
+    Place, TailWalk, WalkEnd, certificates_after, certified_extent, last_time, last_used_byte,
+    later_header, walk_tail,
 };

@@ -46,6 +46,8 @@ pub(crate) struct TailWalk {
     /// The kind of the last good frame that is not skipped.
     pub last_kind: FrameKind,
     pub frames: u64,
+    /// Positions in whole batches that an earlier salvage could not save.
+    pub lost: u64,
 }
 
 impl TailWalk {
@@ -71,12 +73,14 @@ pub(crate) fn walk_tail(source: &mut dyn Source, seed: u32, start: Place) -> io:
         open_batch: None,
         last_kind: FrameKind::Opening,
         frames: 0,
+        lost: 0,
     };
-    let mut latest = start.last_recorded_at;
+    let (mut latest, mut lost) = (start.last_recorded_at, 0);
     loop {
         let (kind, durable) = match walker.step(source)? {
             Step::Frame(frame) => {
                 latest = last_time(&frame).unwrap_or(latest);
+                lost += u64::from(frame.lost);
                 (frame.header.kind, frame.header.durable)
             }
             Step::Bad(bad) => {
@@ -95,6 +99,7 @@ pub(crate) fn walk_tail(source: &mut dyn Source, seed: u32, start: Place) -> io:
                 walk.last_kind = kind;
             }
             let offset = walker.offset;
+            walk.lost = lost;
             walk.good = Place { offset, expected: walker.expected, last_recorded_at: latest };
             walk.boundaries.push_back(walk.good);
             while walk.boundaries.get(1).is_some_and(|p| p.expected.number <= walk.certified + 1) {
@@ -112,7 +117,8 @@ pub(crate) fn walk_tail(source: &mut dyn Source, seed: u32, start: Place) -> io:
     Ok(walk)
 }
 
-fn last_time(frame: &Frame<'_>) -> Option<u64> {
+/// When the last event in the frame was recorded.
+pub(crate) fn last_time(frame: &Frame<'_>) -> Option<u64> {
     (frame.header.events > 0).then(|| frame.records().last().map(|(_, r)| r.head.recorded_at))?
 }
 

@@ -101,6 +101,41 @@ pub enum HiddenReason {
     Tombstoned,
 }
 
+impl HiddenReason {
+    /// As it stands in a stub.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Truncated => 1,
+            Self::BeyondKeepLast => 2,
+            Self::Expired => 3,
+            Self::Deleted => 4,
+            Self::Tombstoned => 5,
+        }
+    }
+
+    pub(crate) fn of(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Truncated,
+            2 => Self::BeyondKeepLast,
+            3 => Self::Expired,
+            4 => Self::Deleted,
+            5 => Self::Tombstoned,
+            _ => return None,
+        })
+    }
+
+    /// Why, for people: the end of a sentence about an event.
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            Self::Truncated => "its stream was truncated",
+            Self::BeyondKeepLast => "its stream keeps only newer ones",
+            Self::Expired => "it was older than its stream keeps events",
+            Self::Deleted => "its stream was deleted",
+            Self::Tombstoned => "its stream was deleted for good",
+        }
+    }
+}
+
 /// What a read does with events that their streams' settings hide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod position;
 mod query;
+mod reclaimed;
 mod recorded;
 mod report;
 mod settings;
@@ -24,8 +25,12 @@ pub use lifecycle::{Hidden, HiddenReason, Retention, StreamState};
 pub use limits::Limits;
 pub use position::{Position, Timestamp, Version};
 pub use query::{Query, QueryItem};
+pub use reclaimed::{ReclaimReport, RewrittenSegment};
 pub use recorded::{EventRef, RecordedEvent, Tags};
-pub use report::{Damage, IndexOrigin, OpenReport, SetAside, SidecarRebuilt};
+pub use report::{
+    Damage, IndexOrigin, OpenReport, Piece, PieceValue, RepairStep, Repaired, Salvaged, SetAside,
+    SidecarRebuilt,
+};
 pub use settings::{Durability, IdScope, Recovery, Settings};
 pub use stream::{StreamKey, StreamName};
 pub use trim::{Trim, Trimmed};

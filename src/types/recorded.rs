@@ -23,6 +23,7 @@ pub(crate) struct BodyLayout {
     pub id: Uuid,
     pub schema_version: u16,
     pub json: bool,
+    pub reclaimed: Option<HiddenReason>,
     pub stream_end: u32,
     pub type_end: u32,
     pub tags_end: u32,
@@ -141,6 +142,18 @@ impl<'a> EventRef<'a> {
     #[must_use]
     pub fn schema_version(&self) -> u16 {
         self.layout.schema_version
+    }
+
+    /// Whether it has anything besides its names.
+    pub(crate) fn has_contents(&self) -> bool {
+        self.body.len() > self.layout.type_end as usize
+    }
+
+    /// Why its data was reclaimed; `None` when it was not. What is left of a reclaimed event has no
+    /// tags, subject, metadata and data.
+    #[must_use]
+    pub fn reclaimed(&self) -> Option<HiddenReason> {
+        self.layout.reclaimed
     }
 
     /// `$correlationId` of its metadata, when that is a plain string.
@@ -335,6 +348,12 @@ impl RecordedEvent {
     #[must_use]
     pub fn schema_version(&self) -> u16 {
         self.layout.schema_version
+    }
+
+    /// Why its data was reclaimed; `None` when it was not.
+    #[must_use]
+    pub fn reclaimed(&self) -> Option<HiddenReason> {
+        self.layout.reclaimed
     }
 
     /// `$correlationId` of its metadata, when that is a plain string.

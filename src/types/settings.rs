@@ -69,6 +69,7 @@ pub struct Settings {
     pub(crate) map_segments: bool,
     pub(crate) align_commit: bool,
     pub(crate) background: bool,
+    pub(crate) accept_lost: bool,
     pub(crate) poll_interval: Duration,
 }
 
@@ -84,6 +85,7 @@ impl Default for Settings {
             map_segments: true,
             align_commit: false,
             background: true,
+            accept_lost: false,
             poll_interval: Duration::from_millis(1),
         }
     }

@@ -71,6 +71,28 @@ fn opened() -> Bank {
     Bank::Opened { owner: "ada".into() }
 }
 
+/// What is left of a reclaimed event is not folded, but it counts: a decision on a stream that ends
+/// with such events was refused again and again, because it expected the last version it had read.
+#[test]
+fn a_decision_goes_on_behind_reclaimed_events() {
+    let store = Store::options().segment_bytes(16 << 10).background_threads(false);
+    let store = store.in_memory().unwrap();
+    store.decide(Account::of("7"), |_| Ok::<_, No>([opened()])).unwrap();
+    deposit(&store, "7", 5);
+    store.append("Fill", Expect::Any, [NewEvent::binary("Filled", vec![0; 12_000])]).unwrap();
+    store.append("Fill", Expect::Any, [NewEvent::binary("Filled", vec![0; 12_000])]).unwrap();
+    let gone = |event: &EventRef<'_>| {
+        (event.position().get() == 2).then_some(factlog::HiddenReason::Expired)
+    };
+    assert_eq!(store.reclaim_where(gone).unwrap().events, 1);
+    let decided = store.decide(Account::of("7"), |account| {
+        assert_eq!((account.open, account.balance), (true, 0));
+        Ok::<_, No>([Bank::Deposited { cents: 3 }])
+    });
+    let appended = decided.unwrap().appended.unwrap();
+    assert_eq!(appended.streams[0].last, Version::new(3));
+}
+
 fn deposit(store: &Store, id: &str, cents: u64) {
     store.decide(Account::of(id), |_| Ok::<_, No>([Bank::Deposited { cents }])).unwrap();
 }

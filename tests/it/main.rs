@@ -13,18 +13,22 @@
 
 mod append;
 mod basics;
+mod branch_crashes;
+mod branches;
 mod calls;
 mod classes;
 mod consumers;
 mod crash;
 mod damage;
 mod decide;
+mod dump;
 mod explore;
 mod faults;
 mod golden;
 mod heads;
 mod hostile;
 mod inside;
+mod mend;
 mod model;
 mod parts;
 #[cfg(factlog_planted)]
@@ -32,6 +36,7 @@ mod planted;
 mod projections;
 mod races;
 mod reads;
+mod reclaim;
 mod recovery;
 mod rig;
 mod snapshots;
@@ -43,5 +48,6 @@ mod sweeps;
 mod syncs;
 mod tables;
 mod trim;
+mod trimmed;
 mod typed;
 mod verifier;

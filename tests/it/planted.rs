@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 const CUTS: &str = "crash::a_power_cut_at_any_operation_loses_nothing_acknowledged";
 
+const REWRITES: &str = "reclaim::a_crash_at_any_operation_leaves_the_old_or_the_new_file";
+
 /// The bug, as it is named in `src`, and the test that catches it.
 const BUGS: &[(&str, &str)] = &[
     ("AnsweredBeforeSync", CUTS),
@@ -43,6 +45,10 @@ const BUGS: &[(&str, &str)] = &[
     ("RenamedUnsynced", CUTS),
     ("HeadInPlace", CUTS),
     ("CheckpointNameNotSynced", CUTS),
+    (
+        "SavedEntriesNotCopied",
+        "crash::a_checkpoint_whose_pages_were_dropped_is_not_answered_and_then_lost",
+    ),
     (
         "SavedEntriesNotSettled",
         "crash::a_checkpoint_that_was_read_after_a_kill_survives_a_power_cut",
@@ -93,6 +99,8 @@ const BUGS: &[(&str, &str)] = &[
         "subscriptions::checkpoints::a_checkpoint_of_another_history_is_an_error_and_not_a_skip",
     ),
     ("SnapshotNotChecked", "classes::a_snapshot_of_another_history_is_ignored"),
+    ("RewrittenUnsynced", REWRITES),
+    ("SidecarNotRebound", REWRITES),
     ("FollowerBeyondDurable", "classes::a_reader_beside_a_weak_writer_stops_at_what_is_synced"),
     ("TimeGoesBack", "classes::a_clock_that_jumps_changes_no_order"),
     ("BaseNotSynced", CUTS),
@@ -100,7 +108,24 @@ const BUGS: &[(&str, &str)] = &[
     ("OneHeadMarked", "trim::either_generation_of_the_head_may_be_lost_right_after_a_trim"),
     ("TrimmedIdsForgotten", "trim::a_trimmed_batch_that_is_sent_again_gets_its_first_answer"),
     ("CheckpointsForgotten", "trim::nothing_goes_that_a_checkpoint_has_not_come_to_unless_told"),
+    ("LossNotListed", "mend::a_lost_segment_leaves_lost_positions_in_its_place"),
+    ("RepairedBeforeKept", "mend::what_is_known_otherwise_is_mended_and_the_original_kept"),
     ("LockGivenBackEarly", "races::no_thread_of_a_closed_store_writes_beside_the_next_writer"),
+    (
+        "BranchHeadFirst",
+        "branch_crashes::a_power_cut_at_any_operation_of_a_fork_leaves_no_store_or_a_whole_one",
+    ),
+    (
+        "BackupHeadFirst",
+        "branch_crashes::\
+         a_power_cut_at_any_operation_of_a_later_backup_leaves_the_earlier_or_more",
+    ),
+    (
+        "CopyNotSynced",
+        "branch_crashes::a_power_cut_at_any_operation_of_a_restore_leaves_no_store_or_a_whole_one",
+    ),
+    ("TailLinked", "branches::a_recovery_of_the_origin_takes_nothing_from_a_fork"),
+    ("OtherHistoryCarriedOn", "branches::a_backup_of_another_history_is_not_carried_on"),
     ("OneWaiterWoken", "classes::one_append_wakes_everybody_who_waits"),
     ("WakeUpLost", "classes::no_wake_up_of_a_task_is_lost"),
 ];

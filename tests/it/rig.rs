@@ -14,8 +14,9 @@ pub const SEGMENT: u64 = 16 << 10;
 pub const NOW: u64 = 1_700_000_000_000_000;
 
 /// Every call that changes something.
-pub const CHANGING_CALLS: [FaultCall; 7] = [
+pub const CHANGING_CALLS: [FaultCall; 8] = [
     FaultCall::Create,
+    FaultCall::Link,
     FaultCall::Rename,
     FaultCall::Remove,
     FaultCall::SyncDir,

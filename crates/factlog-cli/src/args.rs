@@ -10,12 +10,19 @@ use clap::{Args, ColorChoice, Parser, Subcommand};
 use crate::demo::{DemoArgs, writer::WriterArgs};
 use crate::exit::Failure;
 use crate::verbs::append::AppendArgs;
+use crate::verbs::backup::BackupArgs;
+use crate::verbs::bench::BenchArgs;
+use crate::verbs::dump::DumpArgs;
 use crate::verbs::export::ExportArgs;
+use crate::verbs::fork::ForkArgs;
 use crate::verbs::get::GetArgs;
 use crate::verbs::import::ImportArgs;
 use crate::verbs::info::InfoArgs;
 use crate::verbs::init::InitArgs;
 use crate::verbs::read::ReadArgs;
+use crate::verbs::repair::RepairArgs;
+use crate::verbs::restore::RestoreArgs;
+use crate::verbs::salvage::SalvageArgs;
 use crate::verbs::shell::{CompletionsArgs, ManArgs};
 use crate::verbs::stats::{StatsArgs, TypesArgs};
 use crate::verbs::stream::StreamArgs;
@@ -42,7 +49,7 @@ and on the way out also version, position and recorded_at. JSON is kept byte for
 
 Exit codes:
   0 ok               3 conflict      6 import refused lines          12 incompatible format
-  1 unexpected       4 not found    10 verify found a torn tail     130 interrupted
+  1 unexpected       4 not found    10 torn tail, or repairable     130 interrupted
   2 usage            5 locked       11 corruption
 
 Examples:
@@ -80,6 +87,9 @@ pub struct Global {
     /// The store's directory [or in the environment: FACTLOG_DIR]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
     pub dir: Option<PathBuf>,
+    /// In a salvaged store, step over positions that were lost
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub accept_lost: bool,
     /// No progress and no messages, except errors
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
@@ -141,6 +151,20 @@ pub enum Verb {
     Trim(TrimArgs),
     /// Check every byte of a store; writes nothing
     Verify(VerifyArgs),
+    /// Show a file of a store piece by piece, also a damaged one
+    Dump(DumpArgs),
+    /// Put a store in order where nothing is lost by it; a dry run unless told otherwise
+    Repair(RepairArgs),
+    /// Make a new store of everything that checks in a damaged one, and list what does not
+    Salvage(SalvageArgs),
+    /// Measure this disk, and a store on it
+    Bench(BenchArgs),
+    /// Copy a store, also beside its writer; later runs copy what is new
+    Backup(BackupArgs),
+    /// Make a store from a backup, to its end, a position or a time
+    Restore(RestoreArgs),
+    /// Make a store that begins as this one, up to a position, and shares its files
+    Fork(ForkArgs),
     /// Print what completes this command line in a shell
     Completions(CompletionsArgs),
     /// Print the manual

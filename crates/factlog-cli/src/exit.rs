@@ -20,7 +20,7 @@ pub const NOT_FOUND: u8 = 4;
 pub const LOCKED: u8 = 5;
 /// An import refused lines and stored the rest.
 pub const REFUSED: u8 = 6;
-/// Verify found an unfinished end that was never acknowledged.
+/// An unfinished end that was never acknowledged, or something else that can be repaired.
 pub const TORN: u8 = 10;
 /// Acknowledged bytes no longer check.
 pub const DAMAGED: u8 = 11;

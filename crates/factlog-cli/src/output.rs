@@ -107,6 +107,11 @@ impl Messages {
         Self::with_bar(global, Some(total), "{bar:30} {pos} of {len} events, {eta} left")
     }
 
+    /// Messages and, on a terminal, a bar of segments.
+    pub fn with_segments(global: &Global) -> Self {
+        Self::with_bar(global, Some(0), "{bar:30} {pos} of {len} segments, {eta} left")
+    }
+
     fn with_bar(global: &Global, total: Option<u64>, template: &str) -> Self {
         if global.quiet || !io::stderr().is_terminal() {
             return Self::new(global);

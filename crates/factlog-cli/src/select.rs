@@ -132,7 +132,8 @@ impl Target {
 /// As `Store::open_read_only`.
 pub fn open_to_read(global: &Global) -> Result<Store, Failure> {
     let dir = global.dir()?;
-    let store = Store::open_read_only(&dir).map_err(|error| no_store(&dir, error))?;
+    let store = Store::options().accept_lost(global.accept_lost).open_read_only(&dir);
+    let store = store.map_err(|error| no_store(&dir, error))?;
     let messages = Messages::new(global);
     for damage in &store.open_report().damage {
         let (file, offset) = (&damage.file, damage.offset);
@@ -146,7 +147,8 @@ pub fn open_to_read(global: &Global) -> Result<Store, Failure> {
 
 /// A missing store said with its directory and the next step.
 pub fn no_store(dir: &Path, error: factlog::Error) -> Failure {
-    if error.kind() != factlog::ErrorKind::NotFound {
+    // What was begun there and not finished says so itself.
+    if !error.message().starts_with("there is no store") {
         return error.into();
     }
     Failure::NotFound(format!(

@@ -148,6 +148,7 @@ fn every_verb_has_a_manual_page_and_completions_know_it() {
     let home = Home::new();
     let verbs = ["append", "export", "get", "import", "info", "init", "read", "stats", "streams"];
     let verbs = verbs.iter().chain(&["subs", "tail", "types", "verify"]);
+    let verbs = verbs.chain(&["bench", "dump", "repair", "salvage"]);
     let completions = home.ok(&["completions", "bash"]).out;
     let pages = home.file("man");
     home.ok(&["man", "--to", pages.to_str().unwrap()]);

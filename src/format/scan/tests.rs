@@ -1,5 +1,6 @@
 //! The walker over segments built here, good and bad in one way each.
 
+use super::super::checksum::crc_from;
 use super::super::frame::{patch_header, records_crc};
 use super::super::record::{patch_record, push_record};
 use super::*;
@@ -400,7 +401,7 @@ fn what_must_be_understood_and_is_not_is_unsupported() {
         let built = good().plain(FrameKind::Unknown(code));
         assert_eq!(built.walk().found(), (3, &End::Unsupported), "frame kind {code}");
     }
-    for code in (0..128).filter(|code| ![1, 2, 3, 4, 7].contains(code)) {
+    for code in (0..128).filter(|code| ![1, 2, 3, 4, 5, 7].contains(code)) {
         let unknown = (RecordKind::Unknown(code), 0);
         let built = good().frame(FrameKind::Batch, &[EVENT, unknown], |_| {});
         assert_eq!(built.walk().found(), (3, &End::Unsupported), "record kind {code}");

@@ -40,6 +40,7 @@ fn the_worked_example_is_what_this_code_writes() {
         id_scope: IdScope::Store,
         capacity: 16_384,
         created_at: TIME,
+        rewrite: 0,
     };
     let seed = segment_seed(store, 1);
     let mut stage = Stage::new(seed, 1, 0, cursor());

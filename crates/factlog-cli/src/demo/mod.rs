@@ -6,7 +6,7 @@
 mod crash;
 mod figures;
 mod follow;
-mod place;
+pub mod place;
 pub mod writer;
 
 use std::path::{Path, PathBuf};

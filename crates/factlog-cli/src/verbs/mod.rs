@@ -3,12 +3,20 @@
 //! Knows: how a store is opened for writing. Does not know: what is written.
 
 pub mod append;
+pub mod backup;
+pub mod bench;
+mod damage;
+pub mod dump;
 pub mod export;
+pub mod fork;
 pub mod get;
 pub mod import;
 pub mod info;
 pub mod init;
 pub mod read;
+pub mod repair;
+pub mod restore;
+pub mod salvage;
 pub mod shell;
 pub mod stats;
 pub mod stream;
@@ -30,7 +38,8 @@ const EVENT_DATA_MAX: usize = 64 << 20;
 /// Opens the store for writing; says when it is new, or when it had to be put in order.
 fn open_to_write(global: &Global, messages: &Messages) -> Result<Store, Failure> {
     let dir = global.dir()?;
-    let store = Store::options().event_data_max(EVENT_DATA_MAX).open(&dir)?;
+    let store = Store::options().event_data_max(EVENT_DATA_MAX);
+    let store = store.accept_lost(global.accept_lost).open(&dir)?;
     let report = store.open_report();
     if report.created {
         messages.say(format!("created a store in {}", dir.display()));

@@ -1,0 +1,185 @@
+//! The built binary: what one wants to do to a store at three in the morning.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{Home, interrupt};
+use serde_json::{Value, json};
+
+fn paths(home: &Home) -> (String, String) {
+    (home.file("salvaged").display().to_string(), home.dir())
+}
+
+#[test]
+fn a_sound_store_has_nothing_to_repair_and_is_salvaged_whole() {
+    let home = Home::filled(4);
+    let before = home.bytes_of_everything();
+    let repair = home.on(&["repair"], "");
+    assert_eq!((repair.code, repair.out.as_str()), (0, "nothing to repair\n"), "{}", repair.err);
+    let (new, old) = paths(&home);
+    let run = home.run(&["salvage", &new, "--dir", &old, "--json"], "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    let mut answer = run.json();
+    for key in ["from", "store"] {
+        assert_eq!(answer[key].take().as_str().unwrap().len(), 36, "{key}");
+    }
+    let expected = json!({
+        "from": null, "store": null, "events": 4, "lost": 0, "segments": 1, "missing": [],
+        "damage": [], "checkpoints": 0, "checkpoints_left": [], "snapshots": 0,
+        "snapshots_left": 0, "notes": [],
+    });
+    assert_eq!(answer, expected);
+    assert_eq!(home.bytes_of_everything(), before);
+    let wanted = home.lines(&["export"]);
+    assert_eq!(home.ok(&["export", "--dir", &new]).out.lines().collect::<Vec<_>>(), wanted);
+    let again = home.run(&["salvage", &new, "--dir", &old], "");
+    assert_eq!((again.code, again.out.as_str()), (2, ""), "{}", again.err);
+}
+
+#[test]
+fn a_damaged_event_is_beyond_repair_and_salvage_lists_it() {
+    let home = Home::filled(4);
+    home.flip_a_byte_of_the_first_event();
+    let before = home.bytes_of_everything();
+    let repair = home.on(&["repair", "--write", "--json"], "");
+    assert_eq!(repair.code, 11, "{}", repair.err);
+    let answer = repair.json();
+    assert_eq!((&answer["written"], &answer["sound"]), (&false.into(), &false.into()));
+    assert_eq!(answer["beyond"][0]["first_position"], 1);
+    assert_eq!(home.bytes_of_everything(), before, "nothing was changed");
+    assert!(home.on(&["repair"], "").out.contains("salvage"));
+    let (new, old) = paths(&home);
+    let salvage = home.run(&["salvage", &new, "--dir", &old], "");
+    assert_eq!(salvage.code, 11, "{}", salvage.err);
+    assert!(salvage.out.contains("3 events saved"), "{}", salvage.out);
+    assert!(salvage.out.contains("position 1: "), "{}", salvage.out);
+    assert_eq!(home.bytes_of_everything(), before);
+    let verify = home.run(&["verify", "--json", "--dir", &new], "");
+    assert_eq!((verify.code, &verify.json()["lost"]), (0, &1.into()));
+    // Told, until the loss is accepted.
+    assert_eq!(home.run(&["export", "--dir", &new], "").code, 11);
+    let rest = home.ok(&["export", "--dir", &new, "--accept-lost"]);
+    let positions: Vec<Value> = rest
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["position"].clone())
+        .collect();
+    assert_eq!(positions, [2, 3, 4]);
+    let append = home.run(&["append", "A-1", "--type", "T", "--dir", &new], "");
+    assert_eq!((append.code, &append.json()["position"]), (0, &5.into()), "{}", append.err);
+}
+
+#[test]
+fn a_lost_head_is_repaired_when_told_to() {
+    let home = Home::filled(4);
+    for name in ["head-0", "head-1"] {
+        std::fs::write(home.file("store").join(name), "scribble").unwrap();
+    }
+    assert_eq!(home.on(&["append", "A-1", "--type", "T"], "").code, 11);
+    let dry = home.on(&["repair", "--json"], "");
+    assert_eq!(dry.code, 10, "{}", dry.err);
+    let answer = dry.json();
+    assert_eq!(answer["steps"].as_array().unwrap().len(), 2);
+    assert_eq!((&answer["written"], &answer["sound"]), (&false.into(), &false.into()));
+    let done = home.on(&["repair", "--write", "--json"], "").json();
+    assert_eq!(done["written"], true);
+    for step in done["steps"].as_array().unwrap() {
+        let kept = home.file("store").join(step["kept_in"].as_str().unwrap());
+        assert_eq!(std::fs::read(kept).unwrap(), b"scribble");
+    }
+    assert_eq!(home.on(&["repair"], "").code, 0);
+    assert_eq!(home.lines(&["read"]).len(), 4);
+}
+
+#[test]
+fn a_file_is_shown_piece_by_piece() {
+    let home = Home::filled(3);
+    let all = home.values(&["dump", "--json"]);
+    let keys: Vec<&String> = all[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["bytes", "depth", "fields", "file", "kind", "offset", "problem"]);
+    let events: Vec<&Value> = all.iter().filter(|piece| piece["kind"] == "event").collect();
+    assert_eq!(events.len(), 3);
+    assert_eq!(events[1]["fields"]["stream"], "B-1");
+    let text = home.on(&["dump", "1", "--headers"], "").out;
+    assert!(text.contains("batch frame") && !text.contains("  event "), "{text}");
+    let hex = home.on(&["dump", "1", "--hex", "--offset", "4096"], "").out;
+    assert!(hex.contains("46 4c 46 52") && hex.contains("FLFR"), "{hex}");
+    let alone = home.file("alone.seg");
+    std::fs::copy(home.segment(), &alone).unwrap();
+    let shown = home.ok(&["dump", alone.to_str().unwrap(), "--json"]).out;
+    assert_eq!(shown.matches("\"kind\":\"event\"").count(), 3);
+    home.flip_a_byte_of_the_first_event();
+    let bad = home.on(&["dump", "1"], "");
+    assert!(bad.code == 0 && bad.out.contains("!! its body does not check"), "{}", bad.out);
+    assert_eq!(home.on(&["dump", "9"], "").code, 4);
+    assert_eq!(Home::new().on(&["dump"], "").code, 4);
+}
+
+#[test]
+fn verify_looks_deeper_and_at_one_segment_when_asked() {
+    let home = Home::filled(3);
+    for arguments in [vec!["verify", "--deep"], vec!["verify", "--segment", "1"]] {
+        let run = home.on(&arguments, "");
+        assert_eq!(run.code, 0, "{arguments:?}: {}", run.err);
+    }
+    assert_eq!(home.on(&["verify", "--segment", "7"], "").code, 4);
+    let answer = home.on(&["verify", "--deep", "--json"], "").json();
+    let expected = json!({
+        "clean": true, "events": 3, "lost": 0, "segments": 1, "torn": null, "damage": [],
+        "doubtful": [],
+    });
+    assert_eq!(answer, expected);
+}
+
+#[test]
+fn bench_measures_the_disk_first_and_leaves_nothing() {
+    let home = Home::new();
+    let dir = home.file("disk");
+    std::fs::create_dir(&dir).unwrap();
+    let place = dir.to_str().unwrap().to_owned();
+    let few = ["--seconds", "0.05", "--writers", "2", "--batch", "5", "--json", "--dir", &place];
+    let run = home.run(&[&["bench"], few.as_slice()].concat(), "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    let answer = run.json();
+    let rows = answer["rows"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let expected = [
+        "bare write and sync",
+        "append, 1 writer",
+        "append, 2 writers",
+        "batches of 5, 1 writer",
+        "scan",
+        "append to subscriber",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(rows[0]["ratio"], 1.0);
+    assert!(rows.iter().all(|row| row["per_second"].as_f64().unwrap() > 0.0));
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+    assert_eq!(home.run(&["bench", "--writers", "0", "--dir", &place], "").code, 2);
+    assert_eq!(home.run(&["bench", "--dir", "/nowhere/at/all"], "").code, 4);
+}
+
+#[test]
+fn an_interrupted_bench_leaves_nothing() {
+    let home = Home::new();
+    let dir = home.file("disk");
+    std::fs::create_dir(&dir).unwrap();
+    let mut child = home
+        .command(&["bench", "--seconds", "60", "--dir", dir.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while std::fs::read_dir(&dir).unwrap().count() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+}
