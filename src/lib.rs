@@ -277,7 +277,7 @@ pub use types::{
     HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Piece, PieceValue,
     Position, Query, QueryItem, ReclaimReport, RecordedEvent, Recovery, RepairStep, Repaired,
     Result, Retention, RewrittenSegment, Salvaged, SetAside, SidecarRebuilt, StreamKey, StreamName,
-    StreamState, Tags, Timestamp, Version,
+    StreamState, Tags, Timestamp, Trim, Trimmed, Version,
 };
 pub use uuid::Uuid;
 

@@ -170,6 +170,70 @@ class Segment:
             at = self.data.find(b"FLFR", at + 1, end)
 
 
+class Base:
+    """A trim base (section 12). `bad` says where and why it does not check; the ids have their own."""
+
+    def __init__(self, name, data):
+        self.data, self.bad, self.ids_bad, self.number = data, (0, "the base does not check"), None, 0
+        if len(data) < 256 or data[:8] != b"FACTBASE" or crc32(data[:252]) != struct.unpack("<I", data[252:256])[0]:
+            return
+        version, zero, flags = struct.unpack("<HHI", data[8:16])
+        if version or zero or flags:
+            raise Unsupported("%s: format version %d, flags %#x" % (name, version, flags))
+        self.store = data[16:32]
+        self.number, self.first, self.frame, self.chain, pad, self.position, _ = struct.unpack("<QQQIIQQ", data[32:80])
+        self.sections = [struct.unpack("<QQII", data[at:at + 24]) for at in range(128, 248, 24)]
+        self.starts, at = [], 256
+        for _, size, _, zero in self.sections:
+            self.starts.append(at)
+            at += size + -size % 8
+            pad |= zero
+        counts = self.sections[0][:2], self.sections[3][:2]
+        sane = max(self.number, self.first, self.frame, self.position) < 1 << 62
+        sane = sane and self.number >= 1 and self.first >= 2 and self.position >= 1
+        sane = sane and counts[0][0] * 32 == counts[0][1] and counts[1][0] * 36 == counts[1][1]
+        if pad or any(data[248:252]) or not sane or at != len(data):
+            return
+        for section in (0, 1, 2, 4, 3):
+            if crc32(self.section(section, True)) != self.sections[section][2]:
+                bad = self.starts[section], "section %d does not check" % section
+                if section != 3:
+                    self.bad = bad
+                    return
+                self.ids_bad = bad
+        self.bad = None
+
+    def section(self, number, padded=False):
+        size = self.sections[number][1]
+        return self.data[self.starts[number]:self.starts[number] + size + (-size % 8 if padded else 0)]
+
+    def streams(self):
+        """Name, version and last position, sorted by name."""
+        entries, names = self.section(0), self.section(1)
+        for at in range(0, len(entries), 32):
+            start, length, _, version, last = struct.unpack("<QHB5xQQ", entries[at:at + 32])
+            yield names[start:start + length], version, last
+
+    def checkpoints(self):
+        raw, at = self.section(2), 0
+        while at + 34 <= len(raw):
+            position, uuid, frame, length = struct.unpack("<Q16sQH", raw[at:at + 34])
+            yield raw[at + 34:at + 34 + length], (position, uuid, frame)
+            at += 34 + length
+
+    def settings(self):
+        """The bodies of settings records."""
+        raw, at = self.section(4), 0
+        while at + 44 <= len(raw):
+            end = at + 44 + struct.unpack("<H", raw[at + 42:at + 44])[0]
+            yield raw[at + 8:end]
+            at = end
+
+    def ids(self):
+        raw = b"" if self.ids_bad else self.section(3)
+        return struct.iter_unpack("<16sIQQ", raw)
+
+
 class Store:
     def __init__(self, directory, listing=None):
         self.directory, self.listing = directory, listing
@@ -179,6 +243,7 @@ class Store:
         self.certified = self.epoch = 0
         self.digest = hashlib.sha256()
         self.streams, self.ids, self.newest, self.whole = {}, set(), 0, True
+        self.base = None
         self.pending, self.carried, self.checkpoints, self.settings = [], {}, {}, {}
 
     def result(self):
@@ -219,7 +284,7 @@ class Store:
             heads = self.head_of_segments()
             if not heads:
                 return False
-        generation, self.first, self.last, self.store, self.scope, self.ancestors, _, _, flags = max(heads)
+        generation, self.first, self.last, self.store, self.scope, self.ancestors, _, _, flags, self.based = max(heads)
         if flags & 2:
             if bad or (missing and generation > 1):
                 self.note(bad or "head-0", 0, "no generation of the head checks")
@@ -260,7 +325,56 @@ class Store:
         store, last, scope, _ = max(headers, key=lambda header: (stores.count(header[0]), header[1]))
         mine = [Segment(number, name, self.load(name), store) for uuid, number, _, name in headers if uuid == store]
         epochs = [header.epoch for segment in mine[-2:] for _, header in segment.headers(BLOCK, len(segment.data))]
-        return [(0, 1, last, store, scope, [], max(epochs, default=0) + 1, 0, 0)]
+        first, base = self.beginning(last, store)
+        return [(0, first, last, store, scope, [], max(epochs, default=0) + 1, 0, 0, base)]
+
+    def beginning(self, last, store):
+        """Where a log without a head begins, and its base (section 3)."""
+        names = os.listdir(self.directory)
+        known = [(1, 0)]
+        for name in names:
+            if len(name) == 25 and name.endswith(".base") and name[:20].isdigit():
+                base = Base(name, self.load(name) or b"")
+                if not base.bad and base.number == int(name[:20]) and base.store == store and base.first <= last:
+                    known.append((base.first, base.number))
+        whole = [(first, base) for first, base in sorted(known)
+                 if all("%020d.seg" % number in names for number in range(first, last + 1))]
+        return whole[0] if whole else max(known)
+
+    # Section 12.
+
+    def read_base(self):
+        """Takes in what is known of trimmed segments."""
+        if not self.based:
+            return
+        name = "%020d.base" % self.based
+        raw = self.load(name)
+        if raw is None:
+            return self.note(name, 0, "the base that the head names is missing")
+        base = Base(name, raw)
+        if base.bad:
+            return self.note(name, *base.bad)
+        if base.number != self.based:
+            return self.note(name, 32, "the base belongs to another place")
+        stores = [self.store] + [uuid for uuid, _ in self.ancestors]
+        if base.store not in stores or base.first != self.first:
+            return self.note(name, 16, "the base belongs to another store or another head")
+        self.base = base
+        self.certified = max(self.certified, base.frame)
+        streams = list(base.streams())
+        self.streams = {stream: (version, 0) for stream, version, _ in streams}
+        self.carried = dict(base.checkpoints())
+        for body in base.settings():
+            self.set(name, base.starts[4], body)
+        for uuid, stream, version, position in base.ids():
+            known = stream < len(streams)
+            if not known or not 1 <= version <= streams[stream][1] or not 1 <= position < base.position:
+                self.note(name, base.starts[3], "an id of no event")
+                break
+            self.ids.add(uuid + (b"" if self.scope == 1 else streams[stream][0]))
+        if base.ids_bad:
+            self.note(name, *base.ids_bad)
+            self.whole = True
 
     @staticmethod
     def generation(name, raw):
@@ -269,17 +383,18 @@ class Store:
             return None
         version, scope, zero, flags = struct.unpack("<HBBI", raw[8:16])
         base, = struct.unpack("<Q", raw[72:80])
-        if version or scope not in (1, 2) or zero or flags & ~7 or base:
+        trimmed = struct.unpack("<Q", raw[48:56])[0] > 1
+        if version or scope not in (1, 2) or zero or flags & ~7 or trimmed != bool(base):
             raise Unsupported("%s: format version %d, id scope %d, flags %#x, base %d"
                               % (name, version, scope, flags, base))
         generation, epoch, count, first, last, durable = struct.unpack("<QIIQQQ", raw[32:72])
         if len(raw) != 84 + 24 * count or count > 1024 or first < 1 or first - 1 > last:
             return None
-        if max(generation, last, durable) >= 1 << 62:
+        if max(generation, last, durable, base) >= 1 << 62:
             return None
         ancestors = [(raw[at:at + 16], *struct.unpack("<Q", raw[at + 16:at + 24]))
                      for at in range(80, 80 + 24 * count, 24)]
-        return generation, first, last, raw[16:32], scope, ancestors, epoch, durable, flags
+        return generation, first, last, raw[16:32], scope, ancestors, epoch, durable, flags, base
 
     # Section 5.
 
@@ -351,6 +466,10 @@ class Store:
                 self.note(after.name, BLOCK, "the segment does not follow the one before it")
             else:
                 before.end = opening
+        if self.base and line and line[0].number == self.first:
+            opening, base = line[0].opening, self.base
+            if (opening.frame, opening.chain, line[0].frame.header.position) != (base.frame, base.chain, base.position):
+                self.note(line[0].name, BLOCK, "the segment does not follow what was trimmed")
         return line, unopened
 
     # Section 9.
@@ -385,6 +504,7 @@ class Store:
     def walk(self):
         if not self.read_head():
             return
+        self.read_base()
         line, unopened = self.line_up()
         self.segment_count = len(line)
         if not line:
@@ -529,19 +649,18 @@ class Store:
                     position, uuid = struct.unpack("<Q16s", record.body[1 + length:])
                     self.carried[record.body[1:1 + length]] = position, uuid, record.version
                 if record.kind == SETTINGS:
-                    self.set(frame.segment.name, record)
+                    self.set(frame.segment.name, record.offset, record.body)
         self.pending = []
 
-    def set(self, name, record):
+    def set(self, name, offset, body):
         """The settings of a stream: the newest replace those before."""
-        body = record.body
         try:
             before, last, age, deleted, tombstoned, zero, length = struct.unpack("<QQQQBBH", body[:36])
             if tombstoned > 1 or zero or len(body) != 36 + length:
                 raise ValueError
             self.settings[body[36:].decode()] = [before, last, age, deleted, bool(tombstoned)]
         except (ValueError, struct.error):
-            self.note(name, record.offset, "the settings of a stream are impossible")
+            self.note(name, offset, "the settings of a stream are impossible")
 
     def event(self, name, record):
         body = record.body
@@ -551,7 +670,7 @@ class Store:
             self.note(name, record.offset, "an event's body is impossible")
             return
         stream, key = parts[0], body[:16] + (b"" if self.scope == 1 else parts[0])
-        before, then = self.streams.get(stream, (0 if self.first == 1 else None, 0))
+        before, then = self.streams.get(stream, (0 if self.first == 1 or self.base else None, 0))
         # A version may be missing for each position that was lost in between.
         if self.whole and before is not None and not 0 < record.version - before <= 1 + self.lost - then:
             self.note(name, record.offset, "version %d follows %d" % (record.version, before))

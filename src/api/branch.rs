@@ -195,7 +195,8 @@ impl Store {
     /// # Errors
     /// `Invalid` when something else is in the directory, such as a backup of another store or of
     /// another history, or when the log ends before [`BackupOptions::through`]; `Damaged` when the
-    /// store is, with the earlier backup as it was; `Locked`, `DiskFull`, `Io`.
+    /// store is, with the earlier backup as it was; `Trimmed` when the backup ends before the log
+    /// begins; `Locked`, `DiskFull`, `Io`, also when the log is trimmed meanwhile: call again.
     pub fn backup(
         &self,
         directory: impl AsRef<Path>,
@@ -253,8 +254,8 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` when something is in the directory, or when the log ends before the position;
-    /// `Damaged`, `Locked`, `DiskFull`, `Io`. What a failure or a crash leaves is no store; the
-    /// next try begins anew.
+    /// `Trimmed` when what came after the position was trimmed; `Damaged`, `Locked`, `DiskFull`,
+    /// `Io`. What a failure or a crash leaves is no store; the next try begins anew.
     pub fn fork_at(&self, position: Position, directory: impl AsRef<Path>) -> Result<BranchReport> {
         let disk = Arc::new(RealDisk::new(directory.as_ref()));
         self.fork_on(position, disk, BranchOptions::default())
@@ -298,7 +299,8 @@ impl Store {
 ///
 /// # Errors
 /// `NotFound` when there is no backup, or one whose first run did not end; `Invalid` when something
-/// is in the directory, or when the backup ends before the position; `Damaged`, `DiskFull`, `Io`.
+/// is in the directory, or when the backup ends before the position; `Trimmed` when what came after
+/// the position or the time was trimmed; `Damaged`, `DiskFull`, `Io`.
 /// What a failure or a crash leaves is no store; the next try begins anew.
 pub fn restore(
     backup: impl AsRef<Path>,
@@ -326,7 +328,9 @@ pub fn restore_on(
         RestoreTo::Position(position) => Some(position),
         RestoreTo::Time(time) => {
             let after = Timestamp::from_micros(time.micros().saturating_add(1));
-            let next = source.engine().view()?.first_recorded_at_or_after(after)?;
+            let view = source.engine().view()?;
+            let next = view.first_recorded_at_or_after(after)?;
+            view.refuse_trimmed_time(next, time)?;
             Some(Position::new(next.get().saturating_sub(1)))
         }
     };

@@ -8,7 +8,7 @@ use crate::types::{Position, StreamName, StreamState, Timestamp, Version};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamHead {
-    /// The version of its last event: how many events it has.
+    /// The version of its last event: how many events it has, trimmed ones included.
     pub version: Version,
     /// The position of its last event.
     pub last_position: Position,
@@ -56,11 +56,11 @@ pub struct CheckpointInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Events in the log.
+    /// Events in the log, without those that were trimmed.
     pub events: u64,
     /// Positions whose events a salvage could not save.
     pub lost: u64,
-    /// Streams with events.
+    /// Streams with events, also those whose events were all trimmed.
     pub streams: u64,
     /// Segment files of the log.
     pub segments: u64,

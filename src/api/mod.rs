@@ -23,6 +23,7 @@ mod store;
 #[cfg(feature = "stream")]
 mod stream;
 mod subscribe;
+mod trim;
 mod verify;
 mod walk;
 

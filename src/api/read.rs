@@ -61,7 +61,7 @@ impl Read {
     }
 
     /// From this version on, inclusive. Versions belong to one stream: anything else is
-    /// `Invalid`.
+    /// `Invalid`. A version that was trimmed is `Trimmed`.
     ///
     /// ```
     /// # use factlog::{Expect, NewEvent, Store, Version};
@@ -94,7 +94,8 @@ impl Read {
         self
     }
 
-    /// Only events above this position: the place to go on from.
+    /// Only events above this position: the place to go on from. Where events above it were
+    /// trimmed, the read answers `Trimmed`; only after position 0 it begins with what is there.
     ///
     /// ```
     /// # use factlog::{Expect, NewEvent, Position, Store};
@@ -242,7 +243,7 @@ impl Read {
     /// ```
     ///
     /// # Errors
-    /// `Invalid`, `Damaged` (ends the visit; iterate to step over damage), `Closed`, `Io`.
+    /// `Invalid`, `Trimmed`, `Damaged` (ends the visit; iterate to step over it), `Closed`, `Io`.
     pub fn for_each(self, mut visit: impl FnMut(EventRef<'_>) -> ControlFlow<()>) -> Result<()> {
         let mut events = Events::over(self)?;
         let mut scratch = Vec::new();
@@ -346,11 +347,13 @@ impl Events {
 
     pub(super) fn over_view(read: Read, view: View) -> Result<Self> {
         let mut read = read;
+        let asked = read.versions.0;
         let hiding = read.hide()?;
         let wanted = wanted(read.source?, read.versions)?;
         if let Some(query) = &read.only {
             query.check()?;
         }
+        refuse_trimmed(&view, (&wanted, asked), (read.after, read.through))?;
         let mut low = read.after.next().max(view.first_position());
         let mut high = read.through.min(view.last);
         if let Some(since) = read.since {
@@ -414,6 +417,33 @@ impl Iterator for Events {
             }
         }
         None
+    }
+}
+
+/// What begins at the very beginning begins with what there is; what names a position or a version
+/// that was trimmed is told so, or it would miss events and not know.
+fn refuse_trimmed(
+    view: &View,
+    (wanted, asked): (&Wanted, Version),
+    (after, through): (Position, Position),
+) -> Result<()> {
+    view.refuse_behind(after)?;
+    if through.next() < view.first_position() {
+        view.refuse_trimmed(through)?;
+    }
+    match wanted {
+        Wanted::Stream { name, from, to } => {
+            if asked > Version::NONE {
+                // Of what the stream hides nothing is missed.
+                view.refuse_trimmed_version(name, *from)?;
+            }
+            // It ends before the first that is there.
+            match *to {
+                Version::NONE => Ok(()),
+                to => view.refuse_trimmed_version(name, to.next()),
+            }
+        }
+        _ => Ok(()),
     }
 }
 

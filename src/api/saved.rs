@@ -60,8 +60,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` above the end of the log or below what is saved; `DiskFull`, `InDoubt`,
-    /// `Poisoned`.
+    /// `Invalid` above the end of the log or below what is saved; `Trimmed` at an event that was
+    /// trimmed, unless it is the last of them; `DiskFull`, `InDoubt`, `Poisoned`.
     pub fn save_checkpoint(&self, name: &str, position: Position) -> Result<()> {
         self.engine().save_checkpoint(name, position, false)
     }
@@ -78,7 +78,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` above the end of the log; `DiskFull`, `InDoubt`, `Poisoned`.
+    /// `Invalid` above the end of the log; `Trimmed` at an event that was trimmed, unless it is the
+    /// last of them; `DiskFull`, `InDoubt`, `Poisoned`.
     pub fn reset_checkpoint(&self, name: &str, position: Position) -> Result<()> {
         self.engine().save_checkpoint(name, position, true)
     }
@@ -114,7 +115,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` when the stream has no such version; `DiskFull`, `InDoubt`, `Poisoned`.
+    /// `Invalid` when the stream has no such version, `Trimmed` when it has it no more; `DiskFull`,
+    /// `InDoubt`, `Poisoned`.
     pub fn save_snapshot(
         &self,
         stream: impl StreamKey,

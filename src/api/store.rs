@@ -232,11 +232,11 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Damaged`, `Closed`, `Io`.
+    /// `Trimmed`, `Damaged`, `Closed`, `Io`.
     pub fn event(&self, id: Uuid) -> Result<Option<RecordedEvent>> {
         let engine = self.engine();
-        let found = engine.view()?.with_event_of_id(&id, |event| Some(engine.owned(event)))?;
-        self.sure(whole(found.transpose()?)?)
+        let found = engine.view()?.event_of_id(&id, |event| engine.owned(event))?;
+        self.sure(whole(found)?)
     }
 
     /// The event at a position.
@@ -251,7 +251,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Damaged`, `Closed`, `Io`.
+    /// `Trimmed`, `Damaged`, `Closed`, `Io`.
     pub fn event_at(&self, position: Position) -> Result<Option<RecordedEvent>> {
         self.engine().event_at(position)
     }
@@ -267,7 +267,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` name, `Damaged`, `Closed`, `Io`.
+    /// `Invalid` name, `Trimmed`, `Damaged`, `Closed`, `Io`.
     pub fn stream_event(
         &self,
         stream: impl StreamKey,
@@ -275,7 +275,7 @@ impl Store {
     ) -> Result<Option<RecordedEvent>> {
         let name = stream.stream_name()?;
         let view = self.engine().view()?;
-        match view.position_of(name.as_str(), version) {
+        match view.retained(name.as_str(), version)? {
             Some(position) => self.shown(name.as_str(), self.engine().event_at(position)?),
             None => {
                 view.refuse_lost(name.as_str(), version)?;
@@ -379,7 +379,7 @@ impl Store {
         {
             let catalog = engine.catalog.read();
             stats.lost = catalog.segments.iter().map(|segment| segment.count_lost()).sum();
-            stats.events = catalog.last.get().saturating_sub(stats.lost);
+            stats.events = catalog.events().saturating_sub(stats.lost);
             stats.streams = catalog.heads.len().into();
             stats.segments = catalog.segment_count() as u64;
             stats.heads_memory_bytes = catalog.heads.memory_bytes() as u64;

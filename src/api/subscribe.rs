@@ -24,7 +24,7 @@ const BEHIND: u64 = 1_000;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Start {
-    /// With the first event.
+    /// With the first event that is there.
     Beginning,
     /// With what comes from now on.
     End,
@@ -93,7 +93,7 @@ impl SubscribeOptions {
     ///
     /// # Errors
     /// `Invalid` for a query without items, or a position or checkpoint beyond the end of the log
-    /// or of another history; `Closed`.
+    /// or of another history; `Trimmed` for one behind which events were trimmed; `Closed`.
     pub fn start(self, start: Start) -> Result<Subscription> {
         self.engine.refuse_closed()?;
         if let Source::Query(query) = &self.source {
@@ -108,7 +108,10 @@ impl SubscribeOptions {
                     format!("cannot start after position {position}: the log ends at {last}");
                 return Err(Error::invalid(text).at(position));
             }
-            Start::After(position) => position,
+            Start::After(position) => {
+                self.engine.view()?.refuse_behind(position)?;
+                position
+            }
             Start::Checkpoint(name) => self.engine.resume_from(&name)?,
         };
         Ok(Subscription {
@@ -161,7 +164,8 @@ impl Subscription {
     /// The next delivery, waiting for it.
     ///
     /// # Errors
-    /// `Damaged` (calling again steps over it), `Closed`, `Io`.
+    /// `Trimmed` when what comes next was trimmed, `Damaged` (calling again steps over it),
+    /// `Closed`, `Io`.
     #[expect(clippy::should_implement_trait, reason = "it never ends; `iter` is the iterator")]
     pub fn next(&mut self) -> Result<Delivery> {
         loop {

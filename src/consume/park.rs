@@ -60,8 +60,11 @@ impl Parked {
         match event.and_then(|event| event.map(R::receive).transpose()) {
             Ok(item) => Ok(item.flatten()),
             Err(error) => match error.kind() {
-                // HiddenReason while it was kept aside, unlike the others for good.
-                ErrorKind::Decode | ErrorKind::Damaged | ErrorKind::Deleted => Ok(None),
+                // Hidden or trimmed while it was kept aside, unlike the others for good.
+                ErrorKind::Decode
+                | ErrorKind::Damaged
+                | ErrorKind::Deleted
+                | ErrorKind::Trimmed => Ok(None),
                 _ => Err(error),
             },
         }

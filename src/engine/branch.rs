@@ -149,9 +149,9 @@ impl Engine {
             return Err(Error::invalid(text).at(last));
         }
         let Some(theirs) = theirs else { return Ok(()) };
-        let mut ours = self.view()?.with_event(last, |event| event.id())?;
+        let mut ours = self.view()?.id_at(last)?;
         if ours.is_none() && self.read_only {
-            ours = self.read_anew(&self.disk)?.with_event(last, |event| event.id())?;
+            ours = self.read_anew(&self.disk)?.id_at(last)?;
         }
         if ours != Some(theirs) && !planted!(OtherHistoryCarriedOn) {
             let text = format!(
@@ -167,7 +167,7 @@ impl Engine {
         match prefix_of(&**disk, None) {
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 let there = self.read_anew(disk)?;
-                let id = there.with_event(there.last, |event| event.id());
+                let id = there.id_at(there.last);
                 Ok((there.last, id.unwrap_or(None)))
             }
             there => there.and_then(|there| Ok((there.position(), last_id(&**disk, &there)?))),
@@ -222,7 +222,7 @@ impl Engine {
             saved.position = prefix.position();
             let id = match saved.position {
                 Position::START => Some(Uuid::nil()),
-                last => self.view()?.with_event(last, |event| event.id())?,
+                last => self.view()?.id_at(last)?,
             };
             let Some(id) = id else { return Ok(None) };
             saved.id = id;
@@ -245,8 +245,10 @@ impl Engine {
             let (Some(stream), Some(snapshot)) = (stream_of(key), Snapshot::decode(&value)) else {
                 continue;
             };
+            // What was trimmed is before every prefix that there is.
+            let trimmed = view.trimmed_version(stream) >= Some(snapshot.version);
             let position = view.position_of(stream, snapshot.version);
-            if position.is_some_and(|position| position <= prefix.position()) {
+            if trimmed || position.is_some_and(|position| position <= prefix.position()) {
                 copy.put(key, &value)?;
             }
         }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::heads::{Carried, Heads, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, lost, segment_at};
 use crate::index::{CheckpointEntry, Head, SegmentLookup, SettingsEntry};
+use crate::log::TrimBase;
 use crate::sync::{Arc, Ordering};
 use crate::types::{
     Error, ErrorKind, EventRef, Position, RecordedEvent, Result, Timestamp, Version,
@@ -21,11 +22,19 @@ pub(crate) struct Catalog {
     pub carried: Carried,
     /// The last event that may be seen.
     pub last: Position,
+    /// What is known of trimmed segments.
+    pub base: Option<Arc<TrimBase>>,
     /// Readers step over what a salvage could not save.
     pub accept_lost: bool,
 }
 
 impl Catalog {
+    /// Without segments: it knows what is known of those that were trimmed.
+    pub(super) fn behind(base: Option<Arc<TrimBase>>) -> Self {
+        let (heads, carried) = (Heads::of_base(base.clone()), Carried::of_base(base.as_ref()));
+        Self { heads, carried, base, ..Self::default() }
+    }
+
     /// Takes committed events of the newest segment in, each with its offset.
     pub(crate) fn push<'a>(
         &mut self,
@@ -140,9 +149,24 @@ impl Catalog {
         self.segments.iter().rev().find_map(|segment| segment.last_lost())
     }
 
+    /// Lets go of the segments before the base's first. Views go on with what they hold.
+    pub(super) fn trim(&mut self, base: Arc<TrimBase>) {
+        let first = base.end().first_segment;
+        Arc::make_mut(&mut self.segments).retain(|segment| segment.number >= first);
+        self.heads.trim(&base);
+        self.base = Some(base);
+    }
+
+    /// How many positions are there to be read.
+    pub(crate) fn events(&self) -> u64 {
+        let before = self.view().first_position().get().saturating_sub(1);
+        self.last.get().saturating_sub(before)
+    }
+
     pub(crate) fn view(&self) -> View {
         let (last, accept_lost) = (self.last, self.accept_lost);
-        View { segments: self.segments.clone(), last, accept_lost }
+        let (segments, base) = (self.segments.clone(), self.base.clone());
+        View { segments, last, accept_lost, base }
     }
 }
 
@@ -199,13 +223,17 @@ enum Run {
 pub(crate) struct View {
     pub segments: Segments,
     pub last: Position,
+    pub base: Option<Arc<TrimBase>>,
     /// Its reader steps over what a salvage could not save.
     pub accept_lost: bool,
 }
 
 impl View {
+    /// Of the first event that was not trimmed, also when there is none yet.
     pub(crate) fn first_position(&self) -> Position {
-        self.segments.first().map_or(Position::new(1), |segment| segment.first_position)
+        let trimmed = || self.base.as_ref().map_or(1, |base| base.end().first_position);
+        let first = self.segments.first().map(|segment| segment.first_position);
+        first.unwrap_or_else(|| Position::new(trimmed()))
     }
 
     /// Whether the position is one this view can serve.
@@ -225,6 +253,7 @@ impl View {
         position: Position,
         take: impl FnOnce(EventRef<'_>) -> R,
     ) -> Result<Option<R>> {
+        self.refuse_trimmed(position)?;
         if !self.has(position) {
             return Ok(None);
         }
@@ -298,7 +327,7 @@ impl View {
 
     /// Where a stream stands in this view; `None` without events.
     pub(crate) fn head(&self, stream: &str) -> Option<(Version, Position)> {
-        self.segments.iter().rev().find_map(|segment| {
+        let retained = self.segments.iter().rev().find_map(|segment| {
             segment.ask(|index| {
                 let run = index.stream(stream)?;
                 let last = (0..run.len()).rev().find_map(|at| {
@@ -307,7 +336,12 @@ impl View {
                 })?;
                 Some((run.first_version().plus(last.0.into()), last.1))
             })
-        })
+        });
+        let trimmed = || {
+            let found = self.base.as_ref()?.known().stream(stream)?;
+            Some((Version::new(found.version), Position::new(found.last_position)))
+        };
+        retained.or_else(trimmed)
     }
 
     /// The first position whose event was recorded at `time` or later; the one after the last when

@@ -32,6 +32,9 @@ impl Engine {
 
     fn make_sidecar(&self, segment: &Segment, end: LogEnd) {
         let _one_at_a_time = self.sealing.lock();
+        if self.catalog.read().view().first_position() > segment.first_position {
+            return; // it was trimmed meanwhile
+        }
         let opening = Opening { disk: &self.disk, settings: &self.settings, read_only: false };
         // Bytes beyond a named end are dead: give prepared space back. Failing that costs space
         // only.
@@ -80,11 +83,14 @@ impl Engine {
         let mut mark = self.heads_mark.lock();
         mark.sealed(listed.into());
         if mark.is_due() {
-            let segments = self.catalog.read().segments.clone();
+            let (base, segments) = {
+                let catalog = self.catalog.read();
+                (catalog.base.clone(), catalog.segments.clone())
+            };
             let first = sealed.first_position.get();
             let binding = binding(self.store, sealed.number, first, end);
             // Without the file an opening reads more sidecars; the next seal tries again.
-            let _ = mark.renew(&*self.disk, &segments, &binding);
+            let _ = mark.renew(&*self.disk, (base.as_ref(), &segments), &binding);
         }
     }
 
@@ -129,6 +135,8 @@ impl Engine {
         self.queue.close();
         let lead = self.lead_when_all_is_committed();
         self.closed.store(true, Ordering::Release);
+        // One that is under way comes to its end, and no other begins.
+        let no_trim = self.trim_lock.lock();
         let outcome = match self.tail.lock().take() {
             Some(mut tail) if self.poison.lock().is_none() => {
                 let least = tail.part_bytes() / 4;
@@ -141,6 +149,7 @@ impl Engine {
             _ if !self.read_only => self.is_poisoned().map_or(Ok(()), Err),
             _ => Ok(()),
         };
+        drop(no_trim);
         drop(lead);
         if planted!(LockGivenBackEarly) {
             self.release();

@@ -20,7 +20,9 @@ use crate::format::{
     CheckpointRecord, Frame, Head, LiveMark, LostRange, RecordKind, Step, Walker, decode_event,
 };
 use crate::index::CheckpointEntry;
-use crate::log::{LogEnd, SegmentInfo, Survey, TailEnd, find_segment, read_live, survey};
+use crate::log::{
+    SegmentInfo, Survey, TailEnd, TrimBase, find_segment, read_heads, read_live, survey,
+};
 use crate::segment::{EndVerdict, FileSource, certified_extent};
 use crate::sync::{Arc, Ordering, park_timeout};
 use crate::types::{Error, ErrorKind, IdScope, OpenReport, Position, Result};
@@ -75,11 +77,15 @@ impl Follower {
         found.read_behind_openings(disk)?;
         let mut report = OpenReport { damage: found.damage.clone(), ..OpenReport::default() };
         report.notes.extend(found.notes.iter().cloned());
-        let mut catalog = Catalog::default();
+        let mut catalog = Catalog::behind(found.base.clone());
         let opening = Opening { disk: &parts.disk, settings: &parts.settings, read_only: true };
         let first = found.head.first_segment;
         // Nothing is trimmed from a log that begins with segment 1.
-        let begin = |info: &SegmentInfo| if first == 1 { 1 } else { info.first_position() };
+        let begin = |info: &SegmentInfo| match &found.base {
+            Some(base) => base.end().first_position,
+            None if first == 1 => 1,
+            None => info.first_position(),
+        };
         let last = found.segments.len().saturating_sub(1);
         for (at, info) in found.segments.iter().enumerate() {
             let next = next_position(&catalog, begin(info));
@@ -180,10 +186,15 @@ impl Follower {
 
     /// The last position at which there may be an event that nothing else tells of.
     pub(super) fn lost_through(&self, catalog: &Catalog) -> Position {
-        match self.open_ended {
-            true => Position::new(u64::MAX),
-            false => catalog.last_lost().unwrap_or(Position::START),
+        if self.open_ended {
+            return Position::new(u64::MAX);
         }
+        let first = catalog.view().first_position();
+        let unknown = match self.head.base != 0 && catalog.base.is_none() {
+            true => Position::new(first.get().saturating_sub(1)),
+            false => Position::START,
+        };
+        catalog.last_lost().unwrap_or(Position::START).max(unknown)
     }
 
     pub(super) fn identity(&self) -> (Uuid, IdScope) {
@@ -404,6 +415,13 @@ pub(super) fn follow(engine: &Engine, mut follower: Follower) {
             }
             _ => Ok(()),
         });
+        if (outcome.is_err() || sidecars.elapsed() > SIDECARS_EVERY)
+            && let Some(anew) = see_trim(engine, &mut follower)
+        {
+            follower = anew;
+            seen = 0;
+            continue;
+        }
         match outcome {
             Ok(()) => trouble = None,
             Err(error) => {
@@ -433,6 +451,32 @@ impl Follower {
     }
 }
 
+/// Lets go of what the writer has trimmed. Who has not come so far as the log begins now looks at
+/// the directory anew: the follower that does is answered.
+fn see_trim(engine: &Engine, follower: &mut Follower) -> Option<Follower> {
+    let head = read_heads(&*engine.disk).ok()?.newest?;
+    if head.first_segment <= follower.head.first_segment || head.store != follower.head.store {
+        return None;
+    }
+    if head.first_segment <= follower.number {
+        let base = TrimBase::open(&*engine.disk, head.base).ok()?;
+        // A later trim may have come between.
+        (base.end().first_segment == head.first_segment).then_some(())?;
+        engine.catalog.write().trim(Arc::new(base));
+        follower.head = head;
+        return None;
+    }
+    let (disk, clock) = (engine.disk.clone(), engine.clock.clone());
+    let parts = Parts { disk, clock, settings: engine.settings.clone() };
+    let (anew, catalog, report) = Follower::open(&parts).ok()?;
+    report.damage.is_empty().then_some(())?;
+    let last = catalog.last;
+    *engine.catalog.write() = Catalog { accept_lost: engine.settings.accept_lost, ..catalog };
+    engine.publish(last, Some(last));
+    engine.watch.wake();
+    Some(anew)
+}
+
 /// Lets go of indexes in memory for which the writer has made a sidecar since; and, a few at a time
 /// and all in turn, of files in whose place there is a rewritten one: they would stay on the disk.
 fn take_sidecars(engine: &Engine, head: &Head, looked: &mut usize) {
@@ -440,23 +484,13 @@ fn take_sidecars(engine: &Engine, head: &Head, looked: &mut usize) {
     let Some((_newest, sealed)) = segments.split_last() else { return };
     for segment in sealed.iter().filter(|segment| matches!(segment.index, SegmentIndex::Memory(_)))
     {
-        let _ = take_sidecar(engine, head, segment);
+        let _ = engine.take_sidecar(head, segment);
     }
     for segment in sealed.iter().cycle().skip(*looked).take(LOOKED_AT.min(sealed.len())) {
         let found = find_segment(&*engine.disk, head, segment.number).ok().flatten();
         if found.is_some_and(|info| info.header.rewrite != segment.rewrite) {
-            let _ = take_sidecar(engine, head, segment);
+            let _ = engine.take_sidecar(head, segment);
         }
     }
     *looked = (*looked + LOOKED_AT) % sealed.len().max(1);
-}
-
-fn take_sidecar(engine: &Engine, head: &Head, segment: &Arc<Segment>) -> Option<()> {
-    let next = find_segment(&*engine.disk, head, segment.number + 1).ok()??;
-    let info = find_segment(&*engine.disk, head, segment.number).ok()??;
-    let end: LogEnd = next.predecessor_end();
-    let opening = Opening { disk: &engine.disk, settings: &engine.settings, read_only: true };
-    let sealed = opening.with_sidecar(&info, end)?;
-    engine.catalog.write().replace(Arc::new(sealed));
-    Some(())
 }

@@ -1,4 +1,4 @@
-//! Layer 6.2: every stream's head: in the file that keeps them, in sidecars after it, in memory.
+//! Layer 6.2: every stream's head: in a file, in sidecars after it, in memory, in the trim base.
 //!
 //! Knows: which of them is the newest, and when the file is worth writing again. Does not know: the
 //! catalog. The file is never believed blindly: it counts when it checks and names the end of a
@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::segment::{Segment, SegmentIndex};
 use crate::disk::{Access, Disk, Mapped};
-use crate::format::{FileName, Purpose, name_of};
+use crate::format::{BaseStream, FileName, Purpose, SettingsRecord, name_of};
 use crate::index::{
     Binding, CheckpointEntry, Head, HeadTable, HeadsFile, SettingsEntry, StreamPart, StreamRun,
     encode_heads,
 };
-use crate::log::replace_file;
+use crate::log::{TrimBase, replace_file};
 use crate::sync::Arc;
 use crate::types::{Error, Lifecycle, Position, Result, StreamState, Version, category};
 
@@ -40,12 +40,30 @@ pub(crate) struct Heads {
     layers: Vec<Arc<Segment>>,
     /// What is newer than all of these.
     table: HeadTable,
+    /// What is older than all of these.
+    base: Option<Arc<TrimBase>>,
     len: u32,
 }
 
 impl Heads {
+    /// Those in the file, which has all of the base in it.
     pub(super) fn of_file(file: Arc<HeadsFile<Mapped>>) -> Self {
         Self { len: file.len(), file: Some(file), ..Self::default() }
+    }
+
+    /// Those behind what was trimmed, if anything was.
+    pub(super) fn of_base(base: Option<Arc<TrimBase>>) -> Self {
+        let len = base.as_ref().map_or(0, |base| base.known().len());
+        Self { len: u32::try_from(len).unwrap_or(u32::MAX), base, ..Self::default() }
+    }
+
+    /// The same heads when segments were trimmed whose streams the base knows.
+    pub(super) fn trim(&mut self, base: &Arc<TrimBase>) {
+        let first = base.end().first_segment;
+        self.layers.retain(|layer| layer.number >= first);
+        // The base knows all that a file knows which ends before it, and knows more.
+        self.file = self.file.take().filter(|file| file.binding().segment + 1 >= first);
+        self.base = Some(base.clone());
     }
 
     pub(crate) fn get(&self, stream: &str) -> Option<Head> {
@@ -58,7 +76,8 @@ impl Heads {
             let index = layer.sealed_index()?;
             index.stream(stream).and_then(|run| head_of_run(index.first_position(), &run))
         });
-        found.or_else(|| self.file.as_ref()?.get(stream))
+        let found = found.or_else(|| self.file.as_ref()?.get(stream));
+        found.or_else(|| Some(head_of_trimmed(&self.base.as_ref()?.known().stream(stream)?)))
     }
 
     /// Sets the head of a stream that got an event; false, and nothing is changed, when it cannot
@@ -136,6 +155,10 @@ impl Heads {
         if let Some(file) = &self.file {
             file.iter().for_each(|(name, head)| take(name, head));
         }
+        if let Some(base) = &self.base {
+            let known = base.known().streams();
+            known.for_each(|stream| take(stream.name, head_of_trimmed(&stream)));
+        }
         all.sort_by_key(|(name, _)| *name);
         all.dedup_by_key(|(name, _)| *name);
         all
@@ -161,6 +184,12 @@ impl Heads {
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.table.memory_bytes()
     }
+}
+
+/// The head of a stream none of whose events are retained.
+fn head_of_trimmed(stream: &BaseStream<'_>) -> Head {
+    let (version, last_position) = (stream.version, stream.last_position);
+    Head { version: Version::new(version), last_position: Position::new(last_position) }
 }
 
 fn head_of_run(first: Position, run: &StreamRun<'_>) -> Option<Head> {
@@ -193,9 +222,29 @@ pub(super) fn take_in(segment: &Arc<Segment>, heads: &mut Heads, carried: &mut C
 impl Carried {
     pub(super) fn of_file(file: &HeadsFile<Mapped>) -> Self {
         let mut carried = Self::default();
-        file.checkpoints().iter().for_each(|entry| carried.take_checkpoint(entry.clone()));
+        carried.take_file(file);
+        carried
+    }
+
+    pub(super) fn take_file(&mut self, file: &HeadsFile<Mapped>) {
+        file.checkpoints().iter().for_each(|entry| self.take_checkpoint(entry.clone()));
         if !planted!(SettingsForgotten) {
-            file.settings().iter().for_each(|entry| carried.take_settings(entry.clone()));
+            file.settings().iter().for_each(|entry| self.take_settings(entry.clone()));
+        }
+    }
+
+    /// What trimmed segments carried.
+    pub(super) fn of_base(base: Option<&Arc<TrimBase>>) -> Self {
+        let mut carried = Self::default();
+        let Some(base) = base else { return carried };
+        for found in base.known().checkpoints() {
+            let (position, id, frame) = (Position::new(found.position), found.id, found.frame);
+            let name = found.name.to_owned();
+            carried.take_checkpoint(CheckpointEntry { name, position, id, frame });
+        }
+        for (frame, SettingsRecord { stream, lifecycle }) in base.known().settings() {
+            let stream = stream.to_owned();
+            carried.take_settings(SettingsEntry { stream, lifecycle, frame });
         }
         carried
     }
@@ -249,17 +298,20 @@ impl HeadsMark {
     }
 
     /// Makes the file for the end that `binding` names, out of the file there is and the indexes of
-    /// the segments after it. `None` when that cannot be done; the sidecars then do without it.
+    /// the segments after it, or out of the trim base where that says more. `None` when that cannot
+    /// be done; the sidecars then do without it.
     pub(super) fn renew(
         &mut self,
         disk: &dyn Disk,
-        segments: &[Arc<Segment>],
+        (base, segments): (Option<&Arc<TrimBase>>, &[Arc<Segment>]),
         binding: &Binding,
     ) -> Option<()> {
         let upto = self.upto.take();
+        let trimmed = base.map_or(0, |base| base.end().first_segment - 1);
+        let upto = upto.filter(|upto| upto.segment >= trimmed);
         let old = upto.and_then(|upto| read_heads(disk, |found| *found == upto).ok());
-        let from = old.as_ref().map_or(0, |file| file.binding().segment);
-        let (mut heads, mut carried) = (Heads::default(), Carried::default());
+        let from = old.as_ref().map_or(trimmed, |file| file.binding().segment);
+        let (mut heads, mut carried) = (Heads::of_base(base.cloned()), Carried::of_base(base));
         if let Some(file) = old {
             carried = Carried::of_file(&file);
             heads = Heads::of_file(Arc::new(file));

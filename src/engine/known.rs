@@ -28,6 +28,10 @@ impl Knowledge for Engine {
                 position: event.position(),
             })
         })?;
+        let found = match found {
+            None => view.trimmed_event(id, (!anywhere).then_some(stream))?,
+            found => found,
+        };
         if found.is_none() {
             refuse_holes(&view)?;
         }
@@ -58,7 +62,7 @@ impl Knowledge for Engine {
 
     fn id_at(&self, position: Position) -> Result<Option<Uuid>> {
         let view = self.catalog.read().view();
-        view.with_event(position, |event| event.id())
+        view.id_at(position)
     }
 
     fn last_position(&self) -> Position {

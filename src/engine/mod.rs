@@ -13,6 +13,7 @@ mod fold;
 mod follow;
 mod forget;
 mod gap;
+mod gone;
 mod heads;
 mod inside;
 mod keeper;
@@ -35,6 +36,7 @@ mod staged;
 #[cfg(feature = "forget")]
 mod subjects;
 mod tell;
+mod trim;
 mod watch;
 
 pub use batch::{Appended, StreamAppended};

@@ -10,7 +10,7 @@ use super::commit::begin_segment;
 use super::desk::Desks;
 use super::fold::FoldLimit;
 use super::follow::{Follower, follow};
-use super::heads::{Carried, Heads, HeadsMark, read_heads, write_heads};
+use super::heads::{Heads, HeadsMark, read_heads, write_heads};
 #[cfg(not(feature = "forget"))]
 use super::no_subjects::Subjects;
 use super::parts::{claims, remove_parts};
@@ -71,7 +71,7 @@ pub(crate) fn open_writer(
     recovered.tail.mark_live()?;
     recovered.tail.sync_live()?;
     report.segments = recovered.segments.len() as u64;
-    report.events = catalog.last.get();
+    report.events = catalog.events();
     report.index = if rebuild { IndexOrigin::Log } else { IndexOrigin::Sidecars };
     report.elapsed = Duration::from_micros(clock.now().saturating_sub(began));
     tell::opened(&place, &report);
@@ -173,6 +173,7 @@ pub(super) fn engine_of(
         checkpoints: Mutex::new(None),
         snapshots: Mutex::new(None),
         part_lock: Mutex::default(),
+        trim_lock: Mutex::default(),
         sealing: Mutex::default(),
         heads_mark: Mutex::default(),
     }
@@ -204,7 +205,7 @@ fn load(
     report: &mut OpenReport,
 ) -> Result<Loaded> {
     let opening = Opening { disk, settings, read_only: false };
-    let (mut catalog, mut mark, doubt) = load_heads(&**disk, settings, &found.segments);
+    let (mut catalog, mut mark, doubt) = load_heads(&**disk, settings, found);
     let written = found.tail.written();
     let covered = mark.upto.map_or(0, |upto| upto.segment);
     let (mut last_end, later) = (None, Arc::default());
@@ -225,7 +226,7 @@ fn load(
             None => {
                 // What is known now is what is known of the sealed segments: the moment to make the
                 // heads file, if it does not count or the sidecars outweigh it.
-                if let Some(binding) = last_end.take_if(|_| mark.is_due() && !is_trimmed(found)) {
+                if let Some(binding) = last_end.take_if(|_| mark.is_due()) {
                     let why = doubt.clone().unwrap_or_else(|| "sidecars outweigh it".to_owned());
                     let file = name_of(FileName::Heads);
                     report.sidecars_rebuilt.push(SidecarRebuilt { file, why });
@@ -250,21 +251,20 @@ fn load(
 fn load_heads(
     disk: &dyn Disk,
     settings: &Settings,
-    segments: &[SegmentInfo],
+    Recovered { segments, base, .. }: &Recovered,
 ) -> (Catalog, HeadsMark, Option<String>) {
     let is_end = |found: &Binding| {
         let ended = |info: &SegmentInfo| Some(binding_of(info, info.end?));
-        let begins = segments.first().is_some_and(|info| info.number == 1);
-        begins && segments.iter().any(|info| ended(info).as_ref() == Some(found))
+        segments.iter().any(|info| ended(info).as_ref() == Some(found))
     };
     let read = match settings.rebuild_index {
         true => Err("the index is made from the log alone".to_owned()),
         false => read_heads(disk, is_end),
     };
-    let mut catalog = Catalog::default();
+    let mut catalog = Catalog::behind(base.clone());
     match read {
         Ok(file) => {
-            catalog.carried = Carried::of_file(&file);
+            catalog.carried.take_file(&file);
             let binding = *file.binding();
             catalog.heads = Heads::of_file(Arc::new(file));
             let mark = HeadsMark::at(binding, &catalog.heads);
@@ -272,11 +272,6 @@ fn load_heads(
         }
         Err(why) => (catalog, HeadsMark::default(), Some(why)),
     }
-}
-
-/// Heads of a log without its beginning would lack streams.
-fn is_trimmed(found: &Recovered) -> bool {
-    found.segments.first().is_none_or(|info| info.number != 1)
 }
 
 fn binding_of(info: &SegmentInfo, end: LogEnd) -> Binding {
@@ -300,7 +295,7 @@ pub(crate) fn open_follower(
     let (mut follower, mut catalog, mut report) = Follower::open(&parts)?;
     follower.catch_up(&parts, &mut catalog)?;
     report.segments = catalog.segments.len() as u64;
-    report.events = catalog.last.get();
+    report.events = catalog.events();
     report.elapsed = Duration::from_micros(parts.clock.now().saturating_sub(began));
     tell::opened(&parts.disk.location(), &report);
     let last = catalog.last;

@@ -121,6 +121,15 @@ impl Engine {
         (all.next().is_none() && !in_memory).then(|| segment.clone())
     }
 
+    /// Has readers use the file and the sidecar that a segment has by now, if it has one.
+    pub(super) fn take_sidecar(&self, head: &Head, segment: &Segment) -> Option<()> {
+        let (info, end) = self.place_of(head, segment.number).ok()??;
+        let opening = Opening { disk: &self.disk, settings: &self.settings, read_only: true };
+        let sealed = opening.with_sidecar(&info, end)?;
+        self.catalog.write().replace(Arc::new(sealed));
+        Some(())
+    }
+
     /// Where the segment begins, and where its successor says that it ends.
     fn place_of(&self, head: &Head, number: u64) -> Result<Option<(SegmentInfo, LogEnd)>> {
         let info = find_segment(&*self.disk, head, number)?;

@@ -74,7 +74,10 @@ pub(crate) struct Engine {
     pub subjects: Subjects,
     /// Held while the index of a part is written.
     pub part_lock: Mutex<()>,
-    /// Held while a sidecar is made, and while a sealed segment is rewritten.
+    /// Held while the log is trimmed, and asked for before `sealing`.
+    pub(super) trim_lock: Mutex<()>,
+    /// Held while a sidecar is made, while a sealed segment is rewritten, and while segments are
+    /// trimmed.
     pub sealing: Mutex<()>,
     /// Held while the heads file is written.
     pub(super) heads_mark: Mutex<HeadsMark>,
@@ -319,10 +322,8 @@ impl Engine {
         if position == Position::START {
             return Ok(Uuid::nil());
         }
-        let id = self.view()?.with_event(position, |event| event.id())?;
-        id.ok_or_else(|| {
-            Error::new(ErrorKind::Trimmed, format!("position {position} was trimmed")).at(position)
-        })
+        let id = self.view()?.id_at(position)?;
+        id.ok_or_else(|| Error::invalid(format!("there is no position {position}")).at(position))
     }
 
     /// The position to go on from, checked to be in the history it was saved in.
@@ -336,6 +337,7 @@ impl Engine {
             ))
             .at(position));
         }
+        self.view()?.refuse_behind(position)?;
         let here = || self.id_at(position).map(|id| id == checkpoint.id);
         if position > Position::START && !planted!(HistoryNotCompared) && !here()? {
             return Err(Error::invalid(format!(
@@ -359,9 +361,14 @@ impl Engine {
             return Ok(None);
         }
         let view = self.view()?;
-        let Some(position) = view.position_of(stream, snapshot.version) else { return Ok(None) };
-        let id = view.with_event(position, |event| event.id())?;
-        let same = id == Some(snapshot.id) || planted!(SnapshotNotChecked);
+        let same = match view.position_of(stream, snapshot.version) {
+            Some(position) => view.with_event(position, |event| event.id())? == Some(snapshot.id),
+            // Of trimmed events it is known which id has which version.
+            None => view
+                .trimmed_event(&snapshot.id, Some(stream))?
+                .is_some_and(|found| found.version == snapshot.version),
+        };
+        let same = same || planted!(SnapshotNotChecked);
         Ok(same.then_some(snapshot))
     }
 
@@ -369,6 +376,7 @@ impl Engine {
         self.refuse_writing()?;
         check_name(name)?;
         let view = self.view_at(Mark::Synced)?;
+        view.refuse_trimmed_version(stream, s.version)?;
         let missing = || {
             let text = format!("stream {stream:?} has no version {}", s.version);
             Error::invalid(text).in_stream(stream).at_version(s.version)

@@ -16,7 +16,7 @@
 //! 48  first segment         u64  the low-water mark: nothing below it belongs to the log
 //! 56  last segment          u64  0 before the first
 //! 64  durable frame         u64  the highest known when this was written
-//! 72  base                  u64  reserved: number of the trim base, 0 = none
+//! 72  base                  u64  number of the trim base; 0 when the first segment is 1
 //! 80  ancestors             each: UUID 16, last segment that has its name u64
 //!     checksum              u32
 //! ```
@@ -56,6 +56,7 @@ pub(crate) struct Head {
     pub last_segment: u64,
     pub durable: u64,
     pub encrypts: bool,
+    pub base: u64,
     pub ancestors: Vec<Ancestor>,
     /// A copy of a store that lives elsewhere: it is read and restored, and nobody appends to it.
     pub backup: bool,
@@ -75,6 +76,7 @@ impl Head {
             last_segment: 0,
             durable: 0,
             encrypts: false,
+            base: 0,
             ancestors: Vec::new(),
             backup: false,
             unfinished: false,
@@ -96,7 +98,7 @@ impl Head {
         out.put_u64(self.first_segment);
         out.put_u64(self.last_segment);
         out.put_u64(self.durable);
-        out.put_u64(0);
+        out.put_u64(self.base);
         for ancestor in &self.ancestors {
             out.put(ancestor.store.as_bytes());
             out.put_u64(ancestor.through);
@@ -115,8 +117,10 @@ impl Head {
         }
         let mut take = Take(body.get(8..).unwrap_or_default());
         let (version, scope) = (take.u16(), take.u8());
-        let base = body.get(72..80).and_then(|bytes| Take(bytes).u64());
-        let plain = take.zeros(1).is_some() && base.is_none_or(|base| base == 0);
+        let number = |at: usize| body.get(at..).and_then(|bytes| Take(bytes).u64());
+        // What was trimmed has a base, and what was not has none.
+        let based = number(72).is_none_or(|base| (base == 0) == (number(48) <= Some(1)));
+        let plain = take.zeros(1).is_some() && based;
         let flags = take.u32().filter(|flags| flags & !(BACKUP | UNFINISHED | ENCRYPTS) == 0);
         let known = version == Some(FORMAT_VERSION) && plain && flags.is_some();
         let (true, Some(id_scope)) = (known, scope.and_then(id_scope_of)) else {
@@ -135,7 +139,7 @@ impl Head {
         let (store, generation, epoch, count) =
             (take.uuid()?, take.u64()?, take.u32()?, take.u32()?);
         let (first_segment, last_segment, durable) = (take.u64()?, take.u64()?, take.u64()?);
-        take.u64()?;
+        let base = take.u64()?;
         if usize::try_from(count).is_ok_and(|count| count > ANCESTORS_MAX) {
             return None;
         }
@@ -152,12 +156,13 @@ impl Head {
             last_segment,
             durable,
             encrypts: flags & ENCRYPTS != 0,
+            base,
             ancestors,
             backup: flags & BACKUP != 0,
             unfinished: flags & UNFINISHED != 0,
         };
         // So that counting on from them cannot overflow.
-        let sane = [generation, last_segment, durable].iter().all(|count| count >> 62 == 0);
+        let sane = [generation, last_segment, durable, base].iter().all(|count| count >> 62 == 0);
         let ordered = sane && first_segment >= 1 && first_segment - 1 <= last_segment;
         (take.0.is_empty() && ordered).then_some(head)
     }
@@ -192,10 +197,11 @@ mod tests {
             id_scope: IdScope::Store,
             generation: 4,
             epoch: 3,
-            first_segment: 1,
+            first_segment: 2,
             last_segment: 2,
             durable: 88,
             encrypts: true,
+            base: 1,
             ancestors: vec![Ancestor { store: Uuid::from_u128(9), through: 1 }],
             backup: false,
             unfinished: true,

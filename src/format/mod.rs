@@ -1,5 +1,6 @@
 //! Layer 1.9: bytes to values and back, pure; nothing here opens a file or knows the time.
 
+mod base;
 mod body;
 mod bytes;
 mod checksum;
@@ -16,6 +17,9 @@ mod sealed;
 mod segment;
 mod stub;
 
+pub(crate) use base::{
+    BASE_HEADER_BYTES, Base, BaseCheckpoint, BaseEnd, BaseId, BaseParts, BaseStream,
+};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use body::encode_event;
 #[cfg(feature = "forget")]

@@ -20,6 +20,8 @@ pub(crate) enum FileName {
     Keyring,
     /// Every stream's head at the end of a sealed segment; disposable.
     Heads,
+    /// What is still known of trimmed segments: a part of the log.
+    Base(u64),
     /// A segment of the log.
     Segment(u64),
     /// The disposable index of a segment.
@@ -70,9 +72,10 @@ pub(crate) enum Purpose {
     Part,
     Rewrite,
     Keyring,
+    Base,
 }
 
-const PURPOSES: [(&str, Purpose); 10] = [
+const PURPOSES: [(&str, Purpose); 11] = [
     ("new-1.tmp", Purpose::Segment),
     ("new-2.tmp", Purpose::Head),
     ("new-3.tmp", Purpose::Sidecar),
@@ -83,6 +86,7 @@ const PURPOSES: [(&str, Purpose); 10] = [
     ("new-8.tmp", Purpose::Part),
     ("new-9.tmp", Purpose::Rewrite),
     ("new-10.tmp", Purpose::Keyring),
+    ("new-11.tmp", Purpose::Base),
 ];
 
 /// The name of the file.
@@ -95,6 +99,7 @@ pub(crate) fn name_of(file: FileName) -> String {
         FileName::Snapshots => "snapshots".into(),
         FileName::Keyring => "keyring".into(),
         FileName::Heads => "heads".into(),
+        FileName::Base(number) => format!("{number:020}.base"),
         FileName::Segment(number) => format!("{number:020}.seg"),
         FileName::Sidecar(number) => format!("{number:020}.idx"),
         FileName::Part(number, start) => format!("{number:020}-{start:010}.idx"),
@@ -122,6 +127,7 @@ impl FileName {
             "keyring" => Self::Keyring,
             "heads" => Self::Heads,
             _ => match name.rsplit_once('.')? {
+                (number, "base") => Self::Base(number.parse().ok()?),
                 (number, "seg") => Self::Segment(number.parse().ok()?),
                 (place, "idx") => match place.split_once('-') {
                     Some((number, start)) => Self::Part(number.parse().ok()?, start.parse().ok()?),
@@ -163,6 +169,7 @@ mod tests {
             FileName::Snapshots,
             FileName::Keyring,
             FileName::Heads,
+            FileName::Base(3),
             FileName::Segment(u64::MAX),
             FileName::Sidecar(7),
             FileName::Part(7, 4240),

@@ -1,4 +1,4 @@
-//! Layer 7.7: the small files: heads of the log, marks, keyed files, sidecars, heads files.
+//! Layer 7.7: the small files: heads of the log, marks, keyed files, sidecars, heads, bases.
 //!
 //! Knows: what must hold for every input. Does not know: which inputs there are.
 
@@ -9,7 +9,9 @@ use super::repair;
 use super::segment::STORE;
 use crate::disk::{Access, Disk, MemDisk};
 use crate::engine::{SavedCheckpoint, Snapshot};
-use crate::format::{FileName, Head, LIVE_BYTES, LiveMark, Purpose, SegmentHeader, Take, name_of};
+use crate::format::{
+    Base, FileName, Head, LIVE_BYTES, LiveMark, Purpose, SegmentHeader, Take, name_of,
+};
 use crate::index::{Binding, HeadsFile, SegmentLookup, Sidecar, encode_heads};
 use crate::log::KeyedFile;
 use crate::sync::Arc;
@@ -219,4 +221,41 @@ pub fn heads(bytes: &[u8]) {
         encode_heads(found.binding(), &all, found.checkpoints().iter(), found.settings().iter());
     let again = again.map(|again| HeadsFile::open(again, |_| true).map(|again| again.len()));
     assert_eq!(again, Some(Ok(found.iter().count().try_into().unwrap_or(u32::MAX))));
+}
+
+/// A trim base. Input: whether its checksums are made true, then the bytes. A forged one may answer
+/// wrongly, but only within its own bounds.
+pub fn base(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let how = input.byte();
+    let mut file = input.0.to_vec();
+    if how & 1 != 0 {
+        repair::base(&mut file);
+    }
+    let found = match Base::open(&*file, "base") {
+        Ok(found) => found,
+        Err(error) => return check_refusal(error.kind()),
+    };
+    let end = *found.end();
+    assert!(end.first_segment >= 2 && end.first_position >= 1 && end.number >= 1);
+    let streams: Vec<_> = found.streams().collect();
+    assert!(streams.len() <= found.len() && found.len() <= file.len() / 32);
+    for stream in &streams {
+        assert!(stream.last_position < end.first_position && stream.version >= 1);
+        // Found under a name is one that is listed under it, if what was never written finds any.
+        assert!(found.stream(stream.name).is_none_or(|known| streams.contains(&known)));
+    }
+    assert!(found.stream("nobody").is_none_or(|known| known.name == "nobody"));
+    assert!(found.checkpoints().count() <= file.len() / 34);
+    let _ = found.ids_check();
+    let ids: Vec<_> = found.ids().collect();
+    assert!(ids.len() <= file.len() / 36);
+    let asked = ids.iter().map(|listed| listed.id).take(8);
+    for id in asked.chain([Uuid::nil(), Uuid::max()]) {
+        assert!(found.with_id(&id).all(|known| known.id == id && ids.contains(&known)));
+        let _ = found.may_have(&id);
+    }
+    for listed in ids.iter().take(8) {
+        let _ = found.stream_at(listed.stream);
+    }
 }

@@ -15,7 +15,7 @@ mod segment;
 mod words;
 
 pub use directory::directory;
-pub use files::{head, heads, keyed, sidecar};
+pub use files::{base, head, heads, keyed, sidecar};
 #[cfg(feature = "forget")]
 pub use keyring::keyring;
 pub use program::program;
@@ -36,6 +36,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("keyring", keyring),
     ("sidecar", sidecar),
     ("heads", heads),
+    ("base", base),
     ("names", names),
     ("query", query),
     ("directory", directory),

@@ -6,7 +6,9 @@
 
 use uuid::Uuid;
 
-use crate::format::{FRAME_HEADER_BYTES, Put, RECORD_HEAD_BYTES, Take, crc, crc_from, keyed_seed};
+use crate::format::{
+    BASE_HEADER_BYTES, FRAME_HEADER_BYTES, Put, RECORD_HEAD_BYTES, Take, crc, crc_from, keyed_seed,
+};
 
 /// Which checksums in a segment are made true.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +95,21 @@ pub(super) fn whole(bytes: &mut [u8]) {
     let Some(end) = bytes.len().checked_sub(4) else { return };
     let sum = crc(bytes.get(..end).unwrap_or_default());
     set(bytes, end, sum);
+}
+
+/// A trim base: its sections, then its header.
+pub(super) fn base(bytes: &mut [u8]) {
+    let mut start = BASE_HEADER_BYTES;
+    for place in (128..248).step_by(24) {
+        let said = bytes.get(place + 8..).and_then(|bytes| Take(bytes).u64()).unwrap_or_default();
+        let length = usize::try_from(said).unwrap_or(usize::MAX).min(bytes.len());
+        let end = start.saturating_add(length.next_multiple_of(8)).min(bytes.len());
+        let sum = crc(bytes.get(start..end).unwrap_or_default());
+        set(bytes, place + 16, sum);
+        start = end;
+    }
+    let sum = crc(bytes.get(..252).unwrap_or_default());
+    set(bytes, 252, sum);
 }
 
 /// The block before the frames of a segment.

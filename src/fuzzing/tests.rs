@@ -153,6 +153,15 @@ fn damage_that_is_found_later_is_an_answer_too() {
     directory(&[a_bit_of_the_sidecar, the_last_events].concat());
 }
 
+/// What the sound store has left of segments that were trimmed.
+fn trim_base() -> Vec<u8> {
+    let (disk, _) = directory::sound_store();
+    let store = directory::open(&disk, false).unwrap();
+    let trim = crate::Trim::keep_events(1).past_checkpoints();
+    assert!(store.trim(trim).unwrap().segments > 0);
+    disk.read_file("00000000000000000001.base").unwrap()
+}
+
 /// The body of a stub, and a segment with some.
 fn reclaimed(disk: &SimDisk, event: &RecordedEvent) -> (Vec<u8>, Vec<u8>) {
     let disk = disk.copy();
@@ -208,6 +217,8 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("sidecar", "whole", after(&[1], &read("00000000000000000001.idx"))),
         ("sidecar", "bare", after(&[0], &read("00000000000000000001.idx"))),
         ("heads", "whole", after(&[1], &read("heads"))),
+        ("base", "whole", after(&[1], &trim_base())),
+        ("base", "bare", after(&[0], &trim_base())),
         ("names", "stream", stream.to_vec()),
         ("names", "file", b"00000000000000000001-0000004096-0000000002.torn".to_vec()),
         ("names", "json", br#"{"k":"v","a":[1.5e-3,true,null,"\u00e9"],"k":"w"}"#.to_vec()),

@@ -5,18 +5,19 @@
 //! own bytes under the store's own name; its head says that nobody appends to it.
 
 use super::bring::{
-    Brought, Progress, Steps, begin_alike, beginning, bring_heads, bring_sidecar, copy_span, holds,
-    lock, occupant, remove_all,
+    Brought, Progress, Steps, begin_alike, beginning, bring_base, bring_heads, bring_sidecar,
+    copy_span, holds, lock, occupant, remove_all,
 };
 use super::files::failed;
 use super::head::HeadFile;
 use super::prefix::{Prefix, Span, prefix_of};
 use super::survey::find_segment;
+use super::trim::{clear_trimmed, has_trimmed};
 use crate::disk::{Access, Disk};
 use crate::format::{FileName, Head, Step, Walker};
 use crate::segment::FileSource;
 use crate::sync::Arc;
-use crate::types::{Error, Result};
+use crate::types::{Error, ErrorKind, Position, Result};
 
 /// A backup to be made or carried on.
 pub(crate) struct Backup<'a> {
@@ -50,6 +51,18 @@ impl Backup<'_> {
             let text = format!("{place} is a backup of store {theirs}, and this is store {ours}");
             return Err(Error::invalid(text));
         }
+        let first = self.prefix.head.first_segment;
+        let has_segments = !head.unfinished && head.last_segment >= head.first_segment;
+        if has_segments && head.last_segment < first {
+            // It may be all that is left of what it holds, and nothing can follow it.
+            let at = self.prefix.base.as_ref().map_or(1, |base| base.end().first_position);
+            let text = format!(
+                "{place} is a backup up to segment {}, and the log begins with segment {first} by \
+                 now: what came between was trimmed; make another backup beside it",
+                head.last_segment
+            );
+            return Err(Error::new(ErrorKind::Trimmed, text).at(Position::new(at)));
+        }
         Ok(Some(head))
     }
 
@@ -72,9 +85,9 @@ impl Backup<'_> {
         Ok(planned)
     }
 
-    /// Copies what is missing. A crash leaves the earlier backup, or more of the log than it had;
-    /// the first run's a directory that says it is unfinished. `saved` writes what belongs beside
-    /// the log.
+    /// Copies what is missing, and takes away what the store has trimmed. A crash leaves the
+    /// earlier backup, or more of the log than it had; the first run's a directory that says it is
+    /// unfinished. `saved` writes what belongs beside the log.
     pub(crate) fn run(
         &self,
         saved: impl FnOnce() -> Result<()>,
@@ -88,13 +101,13 @@ impl Backup<'_> {
         };
         remove_all(to, |file| matches!(file, FileName::Temporary(_)))?;
         let agreed = self.agreed()?;
+        self.bring_base(&head.get())?;
         self.step_back(&head, agreed)?;
         if planted!(BackupHeadFirst) {
             self.finish(&head)?;
         }
         let mut brought = Brought::default();
         let mut steps = Steps::of(self.prefix, progress);
-        // A trimmed store's base belongs here, before the first segment.
         for span in &self.prefix.spans {
             if self.is_there(span, agreed)? {
                 brought.kept += 1;
@@ -119,12 +132,28 @@ impl Backup<'_> {
             self.finish(&head)?;
             saved()?;
         }
+        if has_trimmed(to, &head.get())? {
+            head.update(|_| ())?;
+            clear_trimmed(to, &head.get())?;
+        }
         let made = prefix_of(to, None)?;
         if made.frame() != self.prefix.frame() {
             let text = format!("what was copied ends at frame {}", made.frame());
             return Err(Error::damaged(to.location(), 0, text));
         }
         Ok(brought)
+    }
+
+    /// Before any head names it.
+    fn bring_base(&self, now: &Head) -> Result<()> {
+        let Some(base) = &self.prefix.base else { return Ok(()) };
+        let (number, first) = (base.end().number, base.end().first_segment);
+        if now.base == number && now.first_segment != first {
+            let place = self.to.location();
+            let text = format!("{place} was made when base {number} was another: make it again");
+            return Err(Error::invalid(text));
+        }
+        bring_base(self.from, base, &**self.to, self.verify)
     }
 
     fn begin(&self) -> Result<HeadFile> {
@@ -142,6 +171,7 @@ impl Backup<'_> {
         let next = Head {
             epoch: self.prefix.epoch,
             first_segment: self.prefix.head.first_segment,
+            base: self.prefix.head.base,
             last_segment: self.prefix.last_segment(),
             durable: self.prefix.frame(),
             ancestors: self.prefix.head.ancestors.clone(),
@@ -211,6 +241,7 @@ impl Backup<'_> {
         if now.last_segment > agreed.segment || now.durable > agreed.frame {
             head.update(|head| {
                 head.first_segment = self.prefix.head.first_segment;
+                head.base = self.prefix.head.base;
                 head.last_segment = agreed.segment;
                 head.durable = agreed.frame;
             })?;

@@ -6,8 +6,8 @@
 use uuid::Uuid;
 
 use super::bring::{
-    Brought, Progress, Steps, bring_heads, bring_sidecar, copy_span, link_span, lock, occupant,
-    remove_all,
+    Brought, Progress, Steps, bring_base, bring_heads, bring_sidecar, copy_span, link_span, lock,
+    occupant, remove_all,
 };
 use super::files::failed;
 use super::fresh::Fresh;
@@ -68,6 +68,7 @@ impl Branch<'_> {
         let finish = |durable: u64| {
             let change = |head: &mut Head| {
                 head.first_segment = self.prefix.head.first_segment;
+                head.base = self.prefix.head.base;
                 head.last_segment = self.prefix.last_segment() + u64::from(durable > 0);
                 head.epoch = self.epoch();
                 head.durable = durable;
@@ -102,7 +103,9 @@ impl Branch<'_> {
         let (from, to) = (self.from, &**self.to);
         let mut brought = Brought::default();
         let mut steps = Steps::of(self.prefix, progress);
-        // A trimmed store's base belongs here, before the first segment.
+        if let Some(base) = &self.prefix.base {
+            bring_base(from, base, to, true)?;
+        }
         for span in &self.prefix.spans {
             // Only what nobody cuts any more is shared: a recovery of the other store may cut its
             // newest segment before an end that this one names.

@@ -3,6 +3,7 @@
 //! Knows: when a file may be shared, and what makes a copy the one it should be. Does not know:
 //! heads. Nothing gets its name before all of it is synced.
 
+use super::base::TrimBase;
 use super::files::{
     COPY_BYTES, create_temporary, failed, is_ours, put_in_place, read_small, replace_file,
 };
@@ -125,22 +126,7 @@ pub(super) fn copy_span(from: &dyn Disk, span: &Span, to: &dyn Disk, verify: boo
     let temporary = name_of(FileName::Temporary(Purpose::Segment));
     let source = from.open(&name, Access::Read).map_err(failed("open", &name))?;
     let copy = create_temporary(to, &temporary)?;
-    let (mut at, end) = (0, span.end.offset);
-    let mut piece = vec![0; COPY_BYTES.min(usize::try_from(end).unwrap_or(COPY_BYTES))];
-    while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
-        let into = piece.get_mut(..wanted).unwrap_or_default();
-        let read = source.read_at(into, at).map_err(failed("read", &name))?;
-        if read == 0 {
-            return Err(Error::damaged(name, at, "segment is shorter than its end"));
-        }
-        let bytes = into.get(..read).unwrap_or_default();
-        copy.write_at(bytes, at).map_err(failed("write the copy of", &name))?;
-        at += read as u64;
-    }
-    if !planted!(CopyNotSynced) {
-        copy.sync().map_err(failed("sync the copy of", &name))?;
-    }
+    copy_bytes(&*source, &*copy, (&name, span.end.offset))?;
     if verify && !holds(&copy, span)? {
         if !holds(&source, span)? {
             return Err(Error::damaged(name, 0, "segment does not check up to its end"));
@@ -149,6 +135,52 @@ pub(super) fn copy_span(from: &dyn Disk, span: &Span, to: &dyn Disk, verify: boo
         return Err(Error::new(ErrorKind::Io, text));
     }
     put_in_place(to, &temporary, &name)
+}
+
+/// Copies a file up to its end, and syncs what was copied.
+fn copy_bytes(source: &dyn DiskFile, copy: &dyn DiskFile, (name, end): (&str, u64)) -> Result<()> {
+    let mut at = 0;
+    let mut piece = vec![0; COPY_BYTES.min(usize::try_from(end).unwrap_or(COPY_BYTES))];
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece.len());
+        let into = piece.get_mut(..wanted).unwrap_or_default();
+        let read = source.read_at(into, at).map_err(failed("read", name))?;
+        if read == 0 {
+            return Err(Error::damaged(name, at, "file is shorter than its end"));
+        }
+        let bytes = into.get(..read).unwrap_or_default();
+        copy.write_at(bytes, at).map_err(failed("write the copy of", name))?;
+        at += read as u64;
+    }
+    if !planted!(CopyNotSynced) {
+        copy.sync().map_err(failed("sync the copy of", name))?;
+    }
+    Ok(())
+}
+
+/// Brings what is known of trimmed segments, unless it is there; with `verify`, that is read too.
+pub(super) fn bring_base(
+    from: &dyn Disk,
+    base: &TrimBase,
+    to: &dyn Disk,
+    verify: bool,
+) -> Result<()> {
+    match TrimBase::open(to, base.end().number) {
+        // A number is used again when a head that named it was lost.
+        Ok(there) if there.end() == base.end() && (!verify || there.check_ids().is_ok()) => {
+            return Ok(());
+        }
+        Err(error) if error.kind() != ErrorKind::Damaged => return Err(error),
+        _ => {}
+    }
+    let (name, temporary) = (base.name(), name_of(FileName::Temporary(Purpose::Base)));
+    base.check_ids()?;
+    let source = from.open(name, Access::Read).map_err(failed("open", name))?;
+    let size = source.size().map_err(failed("read", name))?;
+    let copy = create_temporary(to, &temporary)?;
+    copy_bytes(&*source, &*copy, (name, size))?;
+    TrimBase::check_copy(&*copy, name)?;
+    put_in_place(to, &temporary, name)
 }
 
 /// Whether every frame in the file checks up to the span's end, and the chain ends as it should. A

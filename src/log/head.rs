@@ -6,7 +6,7 @@
 use super::files::{read_small, replace_file};
 use crate::disk::Disk;
 use crate::format::{FileName, Head, Purpose, name_of};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::types::{ErrorKind, Result};
 
 const HEAD_BYTES_MAX: u64 = 64 << 10;
@@ -53,11 +53,13 @@ pub(crate) fn read_heads(disk: &dyn Disk) -> Result<HeadsRead> {
 pub(crate) struct HeadFile {
     disk: Arc<dyn Disk>,
     head: Mutex<Head>,
+    /// A change failed, and a crash may bring it about all the same.
+    in_doubt: AtomicBool,
 }
 
 impl HeadFile {
     pub(crate) fn new(disk: Arc<dyn Disk>, head: Head) -> Self {
-        Self { disk, head: Mutex::new(head) }
+        Self { disk, head: Mutex::new(head), in_doubt: AtomicBool::new(false) }
     }
 
     /// What it says now.
@@ -73,8 +75,18 @@ impl HeadFile {
         next.generation += 1;
         let odd = next.generation % 2 == 1 || planted!(HeadInPlace);
         let name = name_of(FileName::Head(u8::from(odd)));
+        self.in_doubt.store(true, Ordering::Release);
         replace_file(&*self.disk, Purpose::Head, &name, &[&next.encode()])?;
+        self.in_doubt.store(false, Ordering::Release);
         *head = next;
         Ok(())
+    }
+
+    /// Makes sure that a change which failed does not come about.
+    pub(crate) fn settle(&self) -> Result<()> {
+        match self.in_doubt.load(Ordering::Acquire) {
+            true => self.update(|_| ()),
+            false => Ok(()),
+        }
     }
 }

@@ -1,28 +1,34 @@
 //! Layer 4.1: a head from what the segments say of themselves, when both generations are lost.
 //!
-//! Knows: segment headers and frame headers. Does not know: whether a segment after the last one
-//! present is missing; nothing here can prove that there was none.
+//! Knows: segment headers, frame headers, trim bases. Does not know: whether a segment after the
+//! last one present is missing; nothing here can prove that there was none.
 
 use uuid::Uuid;
 
 use super::files::{failed, read_small};
 use crate::disk::{Access, Disk};
 use crate::format::{
-    FileName, Head, SEGMENT_HEADER_BYTES, SegmentHeader, find_header, name_of, segment_seed,
+    BaseEnd, FileName, Head, SEGMENT_HEADER_BYTES, SegmentHeader, find_header, name_of,
+    segment_seed,
 };
 use crate::segment::FileSource;
 use crate::types::{ErrorKind, Result};
 
 const FIRST_FRAME: u64 = SEGMENT_HEADER_BYTES as u64;
 
-/// The head that the segments `numbers` (ascending) stand for; `None` when no header checks.
+/// The head that the segments `numbers` (ascending) and the trim bases that check stand for; `None`
+/// when no segment's header checks.
 ///
 /// The store is the one whose name most segments carry. Its generation is 0, below every written
 /// one.
 ///
 /// # Errors
 /// `Unsupported` when a segment is of a newer format.
-pub(super) fn head_of_segments(disk: &dyn Disk, numbers: &[u64]) -> Result<Option<Head>> {
+pub(super) fn head_of_segments(
+    disk: &dyn Disk,
+    numbers: &[u64],
+    bases: &[BaseEnd],
+) -> Result<Option<Head>> {
     let mut headers = Vec::new();
     for number in numbers {
         headers.extend(own_header(disk, *number)?);
@@ -38,12 +44,36 @@ pub(super) fn head_of_segments(disk: &dyn Disk, numbers: &[u64]) -> Result<Optio
     for header in mine.rev().take(2) {
         epoch = epoch.max(newest_epoch(disk, header)?);
     }
+    let own = bases.iter().filter(|base| base.store == newest.store);
+    let (first_segment, base) = beginning(numbers, newest.number, own);
     Ok(Some(Head {
         // An epoch may have begun without leaving a frame.
         epoch: epoch.saturating_add(1),
+        first_segment,
         last_segment: newest.number,
+        base,
         ..Head::first(newest.store, newest.id_scope)
     }))
+}
+
+/// Where the log begins, and the number of its base: at the lowest segment whose past is known
+/// (nothing, or a base) and from which on none is missing up to `last`; if there is no such, at the
+/// highest with a base. Two bases for one segment say the same.
+fn beginning<'a>(
+    numbers: &[u64],
+    last: u64,
+    bases: impl Iterator<Item = &'a BaseEnd>,
+) -> (u64, u64) {
+    let whole = |first: u64| {
+        let there = numbers.iter().filter(|number| (first..=last).contains(number)).count();
+        u64::try_from(there).ok() == last.checked_sub(first).map(|count| count + 1)
+    };
+    let based = bases.filter(|base| base.first_segment <= last);
+    let mut known: Vec<(u64, u64)> =
+        based.map(|base| (base.first_segment, base.number)).chain([(1, 0)]).collect();
+    known.sort_unstable();
+    let lowest = known.iter().find(|(first, _)| whole(*first));
+    lowest.or(known.last()).copied().unwrap_or((1, 0))
 }
 
 /// The header of a segment file if it checks and is in its place.

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod backup;
+mod base;
 mod branch;
 mod bring;
 mod build;
@@ -26,16 +27,19 @@ mod scarred;
 mod stage;
 mod survey;
 mod tail;
+mod trim;
 mod verify;
 
 pub(crate) use ahead::{Runway, Spares};
 pub(crate) use backup::Backup;
+pub(crate) use base::TrimBase;
 pub(crate) use branch::Branch;
 pub(crate) use bring::Brought;
 pub(crate) use build::{LogBuilder, NewLog, Records};
 pub(crate) use dump::{DumpBounds, dump_file, dumpable};
 pub(crate) use ending::TailEnd;
 pub(crate) use files::{is_ours, is_segment, is_sidecar, replace_file};
+pub(crate) use head::{HeadFile, read_heads};
 pub(crate) use keyed::{KeyedCopy, KeyedFile};
 #[cfg(feature = "forget")]
 pub(crate) use keyring::{KeyState, KeyringFile, Keys};
@@ -51,5 +55,6 @@ pub(crate) use survey::{
     AFTER_OPENING, Claim, LogEnd, SegmentInfo, Survey, damage_error, find_segment, survey,
 };
 pub(crate) use tail::{CommitFailure, Part, Tail};
+pub(crate) use trim::{Trimmable, clear_trimmed, has_trimmed};
 pub use verify::{TornTail, VerifyReport};
 pub(crate) use verify::{verify_log, verify_segment};

@@ -5,11 +5,13 @@
 
 use uuid::Uuid;
 
+use super::base::TrimBase;
 use super::files::failed;
 use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
 use crate::disk::{Access, Disk};
 use crate::format::{FileName, Head, Step, Walker, decode_event, name_of};
 use crate::segment::{EndVerdict, FileSource, Place, last_time};
+use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Position, Result};
 
 /// How often what looks damaged is looked at again: it may only have been read while it was
@@ -30,6 +32,8 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) struct Prefix {
     pub head: Head,
+    /// What is known of trimmed segments, which it does not have either.
+    pub base: Option<Arc<TrimBase>>,
     /// The newest writer epoch that anything names.
     pub epoch: u32,
     pub spans: Vec<Span>,
@@ -62,7 +66,8 @@ impl Prefix {
 /// The longest prefix of the log in `disk` that is durable and has nothing after `through`.
 ///
 /// # Errors
-/// `NotFound`, `Damaged`, `Unsupported`, `Io`; `Invalid` when the log ends before `through`.
+/// `NotFound`, `Damaged`, `Unsupported`, `Io`; `Invalid` when the log ends before `through`,
+/// `Trimmed` when an event after `through` was trimmed.
 pub(crate) fn prefix_of(disk: &dyn Disk, through: Option<Position>) -> Result<Prefix> {
     let mut outcome = look(disk, through);
     for _ in 0..LOOKS {
@@ -82,6 +87,7 @@ fn look(disk: &dyn Disk, through: Option<Position>) -> Result<Prefix> {
     found.refuse_damage()?;
     let mut prefix = Prefix {
         head: found.head.clone(),
+        base: found.base.clone(),
         epoch: found.epoch,
         spans: Vec::new(),
         last_recorded_at: 0,
@@ -91,9 +97,12 @@ fn look(disk: &dyn Disk, through: Option<Position>) -> Result<Prefix> {
         return Ok(prefix);
     };
     refuse_beyond(through, Position::new(watermark.expected.position - 1))?;
+    refuse_trimmed(through, prefix.base.as_deref())?;
     for (at, info) in found.segments.iter().enumerate() {
+        // Of a trimmed log, at least the opening of its first segment: what is made goes on there.
+        let needed = at == 0 && prefix.base.is_some();
         let after = through.is_some_and(|last| info.first_position() > last.get());
-        if after || info.opening.number > certified {
+        if after && !needed || info.opening.number > certified {
             break;
         }
         let next = found.segments.get(at + 1);
@@ -123,7 +132,7 @@ fn look(disk: &dyn Disk, through: Option<Position>) -> Result<Prefix> {
     Ok(prefix)
 }
 
-/// The id of the last event of a prefix; `None` when there is no event.
+/// The id of the last event of a prefix, also when it was trimmed; `None` when there never was one.
 pub(crate) fn last_id(disk: &dyn Disk, prefix: &Prefix) -> Result<Option<Uuid>> {
     for span in prefix.spans.iter().rev() {
         let name = span.info.name();
@@ -141,7 +150,17 @@ pub(crate) fn last_id(disk: &dyn Disk, prefix: &Prefix) -> Result<Option<Uuid>> 
             return Ok(last);
         }
     }
-    Ok(None)
+    Ok(prefix.base.as_ref().map(|base| base.end().last_id))
+}
+
+fn refuse_trimmed(through: Option<Position>, base: Option<&TrimBase>) -> Result<()> {
+    let Some((asked, base)) = through.zip(base) else { return Ok(()) };
+    let first = Position::new(base.end().first_position);
+    if asked.next() >= first {
+        return Ok(());
+    }
+    let text = format!("what follows position {asked} was trimmed: the log begins at {first}");
+    Err(Error::new(ErrorKind::Trimmed, text).at(first))
 }
 
 fn refuse_beyond(through: Option<Position>, last: Position) -> Result<()> {

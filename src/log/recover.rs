@@ -6,6 +6,7 @@
 
 use uuid::Uuid;
 
+use super::base::TrimBase;
 use super::ending::TailEnd;
 use super::files::{failed, is_ours, keep_copy, replace_file, wipe_leftover};
 use super::fresh::{Fresh, Survivors};
@@ -14,6 +15,7 @@ use super::live::LiveFile;
 use super::stage::{COMMIT_BLOCK, Cursor, Stage};
 use super::survey::{Claim, FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
 use super::tail::{Tail, TailStart};
+use super::trim::clear_trimmed;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     FileName, FrameKind, Head, Opening, Predecessor, Purpose, SegmentHeader, Walker, name_of,
@@ -25,6 +27,8 @@ use crate::types::{Error, OpenReport, Position, Recovery, Result, SetAside, Sett
 /// A log open for writing.
 pub(crate) struct Recovered {
     pub store: Uuid,
+    /// What is known of trimmed segments.
+    pub base: Option<Arc<TrimBase>>,
     /// In order; the last is the tail's.
     pub segments: Vec<SegmentInfo>,
     pub tail: Tail,
@@ -255,7 +259,10 @@ impl Recovering<'_> {
             capacity: self.settings.segment_bytes,
             align: self.settings.align_commit,
         })?;
-        Ok(Recovered { store: head.get().store, segments: found.segments, tail })
+        let now = head.get();
+        // Both generations of the head say by now where the log begins.
+        clear_trimmed(&**self.disk, &now)?;
+        Ok(Recovered { store: now.store, base: found.base, segments: found.segments, tail })
     }
 
     /// The new writer epoch is durable before the first frame that carries it.

@@ -3,6 +3,7 @@
 //! Knows: head, headers and opening frames. Does not know: what is in the segments, or what to do
 //! about damage: it is collected, and the caller refuses or works around it.
 
+use super::base::{TrimBase, base_ends};
 use super::files::{failed, read_small};
 use super::head::{HeadsRead, read_heads};
 use super::headless::head_of_segments;
@@ -90,6 +91,8 @@ pub(crate) struct Unopened {
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub head: Head,
+    /// What is known of trimmed segments, if any were.
+    pub base: Option<Arc<TrimBase>>,
     pub live: Option<LiveMark>,
     /// The log's segments in order; the last is the tail.
     pub segments: Vec<SegmentInfo>,
@@ -122,7 +125,7 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         Some(head) => read_live(disk, head.store)?,
         None => None,
     };
-    let Some(numbers) = segment_numbers(disk)? else { return Ok(None) };
+    let Some(Numbers { segments: numbers, bases }) = numbers(disk)? else { return Ok(None) };
     if let Some(head) = newest.as_ref().filter(|head| head.unfinished) {
         return Err(unfinished(disk, head, damaged));
     }
@@ -131,7 +134,7 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         Some(head) => head,
         None if numbers.is_empty() && damaged.is_none() => return Ok(None),
         None => {
-            let Some(head) = head_of_segments(disk, &numbers)? else {
+            let Some(head) = head_of_segments(disk, &numbers, &base_ends(disk, &bases)?)? else {
                 return Err(damage_error(&lost_head(damaged)));
             };
             live = read_live(disk, head.store)?;
@@ -147,6 +150,7 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         scarred: Vec::new(),
         notes: Vec::new(),
         head_lost,
+        base: None,
         head,
     };
     if head_lost {
@@ -156,6 +160,7 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
         survey.epoch = survey.epoch.saturating_add(1);
         survey.notes.push(format!("{name} does not check; the other generation was used"));
     }
+    survey.take_base(disk)?;
     let listed = survey.head.last_segment;
     let mut next = survey.head.first_segment;
     // A number far beyond the log is a foreign file.
@@ -168,6 +173,7 @@ pub(crate) fn survey(disk: &dyn Disk) -> Result<Option<Survey>> {
     }
     survey.miss(next, listed + 1);
     survey.link_ends();
+    survey.check_beginning();
     Ok(Some(survey))
 }
 
@@ -185,19 +191,29 @@ fn unfinished(disk: &dyn Disk, head: &Head, damaged: Option<String>) -> Error {
     Error::new(ErrorKind::NotFound, text)
 }
 
-/// The numbers of all segment files, ascending; `None` when there is no directory.
-fn segment_numbers(disk: &dyn Disk) -> Result<Option<Vec<u64>>> {
+/// The numbers in the names of files, ascending.
+struct Numbers {
+    segments: Vec<u64>,
+    bases: Vec<u64>,
+}
+
+/// The numbers of all segments and trim bases; `None` when there is no directory.
+fn numbers(disk: &dyn Disk) -> Result<Option<Numbers>> {
     let names = match disk.list() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|e| Error::io(format!("cannot list {}", disk.location()), e))?,
     };
-    let number = |name: &String| match FileName::parse(name) {
-        Some(FileName::Segment(number)) => Some(number),
-        _ => None,
-    };
-    let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
-    numbers.sort_unstable();
-    Ok(Some(numbers))
+    let mut found = Numbers { segments: Vec::new(), bases: Vec::new() };
+    for name in &names {
+        match FileName::parse(name) {
+            Some(FileName::Segment(number)) => found.segments.push(number),
+            Some(FileName::Base(number)) => found.bases.push(number),
+            _ => {}
+        }
+    }
+    found.segments.sort_unstable();
+    found.bases.sort_unstable();
+    Ok(Some(found))
 }
 
 fn lost_head(damaged: Option<String>) -> Damage {
@@ -324,6 +340,31 @@ fn sole_opening(frame: &Frame<'_>) -> Option<Opening> {
 }
 
 impl Survey {
+    fn take_base(&mut self, disk: &dyn Disk) -> Result<()> {
+        match TrimBase::of_head(disk, &self.head) {
+            Ok(base) => self.base = base.map(Arc::new),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                let name = name_of(FileName::Base(self.head.base));
+                self.damaged(&name, error.offset().unwrap_or(0), error.message());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Whether the first segment goes on where the base ends.
+    fn check_beginning(&mut self) {
+        let (Some(base), Some(first)) = (&self.base, self.segments.first()) else { return };
+        let (end, before) = (base.end(), first.opened.predecessor);
+        let follows = before.frame == end.frame
+            && before.chain == end.chain
+            && first.first_position() == end.first_position;
+        if first.number == end.first_segment && !follows {
+            let name = first.name();
+            self.damaged(&name, FIRST_FRAME, "segment does not follow what was trimmed");
+        }
+    }
+
     fn take(&mut self, number: u64, found: Found, listed: u64) {
         let name = name_of(FileName::Segment(number));
         match found {
@@ -441,7 +482,8 @@ impl Survey {
     pub(crate) fn certified(&self) -> u64 {
         let live = self.live.filter(|mark| mark.epoch <= self.epoch).map_or(0, |mark| mark.frame);
         let openings = self.segments.iter().map(|segment| segment.opening.durable).max();
-        self.head.durable.max(live).max(openings.unwrap_or(0))
+        let trimmed = self.base.as_ref().map_or(0, |base| base.end().frame);
+        self.head.durable.max(live).max(openings.unwrap_or(0)).max(trimmed)
     }
 }
 

@@ -239,6 +239,10 @@ impl Tail {
         self.head.update(|head| head.encrypts = true)
     }
 
+    pub(crate) fn head_file(&self) -> Arc<HeadFile> {
+        self.head.clone()
+    }
+
     fn end(&self) -> LogEnd {
         LogEnd {
             offset: self.written.offset,

@@ -85,6 +85,11 @@ fn verify_once(disk: &dyn Disk, progress: Progress<'_>) -> Result<VerifyReport> 
         segments: found.segments.len() as u64,
         ..VerifyReport::default()
     };
+    if let Some(base) = &found.base
+        && let Err(error) = base.check_ids()
+    {
+        push_damage(&mut report, base.name(), error.offset().unwrap_or(0), error.message());
+    }
     let sealed = |segment: &SegmentInfo| segment.end.map_or(0, |end| end.offset);
     let mut total: u64 = found.segments.iter().map(sealed).sum();
     total += found.segments.last().map_or(Ok(0), |tail| tail_bytes(disk, tail))?;

@@ -51,7 +51,7 @@ pub enum ErrorKind {
     Closed,
     /// There is no such event, stream or store.
     NotFound,
-    /// The position was trimmed away.
+    /// The event was trimmed; the error's position is the first that is still there.
     Trimmed,
     /// The event's data was forgotten with its subject, on purpose and for ever: go on without it.
     Forgotten,
@@ -219,7 +219,8 @@ impl Error {
         self.0.version
     }
 
-    /// The position it is about: the first conflicting, damaged or trimmed one.
+    /// The position it is about: the first conflicting or damaged one; when something was trimmed,
+    /// the first that is still there.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.0.position

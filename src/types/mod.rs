@@ -18,6 +18,7 @@ mod recorded;
 mod report;
 mod settings;
 mod stream;
+mod trim;
 
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use event::{ContentType, IntoEvent, NewEvent};
@@ -36,6 +37,7 @@ pub use report::{
 };
 pub use settings::{Durability, IdScope, Recovery, Settings};
 pub use stream::{StreamKey, StreamName};
+pub use trim::{Trim, Trimmed};
 
 #[cfg(all(feature = "bincode", feature = "model"))]
 pub(crate) use codec::{from_bincode, to_bincode};

@@ -71,7 +71,7 @@ pub struct OpenReport {
     pub verdict: &'static str,
     /// Segment files in the log.
     pub segments: u64,
-    /// Events in the log.
+    /// Events in the log, without those that were trimmed.
     pub events: u64,
     /// Valid frames that nothing certified as durable and that were copied into a fresh segment.
     pub frames_rescued: u64,

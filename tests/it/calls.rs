@@ -84,6 +84,7 @@ fn table() -> Vec<Row> {
             saves,
             &[DiskFull],
         ),
+        row("trim", Act::Steps(vec![Op::Trim(4, true)]), &[Io], &[DiskFull]),
         row("close", Act::Close, &[Io], &[DiskFull]),
         row("open", Act::Open, &[Io], &[DiskFull]),
         row("recover", Act::Recover, &[Io], &[DiskFull]),

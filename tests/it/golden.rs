@@ -15,7 +15,7 @@ use std::time::Duration;
 use factlog::disk::SimDisk;
 use factlog::{
     ContentType, ErrorKind, EventRef, Expect, HiddenReason, Keyring, NewEvent, Position, Query,
-    RecordedEvent, Result, Retention, Store, StreamState, Uuid, Version,
+    RecordedEvent, Result, Retention, Store, StreamState, Trim, Uuid, Version,
 };
 use serde_json::{Value, json};
 
@@ -23,9 +23,10 @@ use crate::rig::{data, event, options, read_only};
 
 const STORE: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0001);
 const FORK: Uuid = Uuid::from_u128(0xFAC7_1060_0000_4000_8000_0000_0000_0002);
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "plain",
     "segments",
+    "trimmed",
     "frames",
     "saved",
     "lives",
@@ -109,6 +110,21 @@ fn lives(store: &Store) {
     batch.tombstone("Gone-1", Expect::Any).checkpoint("c", Position::new(5)).commit().unwrap();
 }
 
+/// Twice, so that the second base has what is in the first.
+fn trim_twice(store: &Store) {
+    rich(store);
+    let carrying = store.batch().append("Big-1", Expect::Any, [event(5, 4_000)]);
+    carrying.checkpoint("carried", Position::new(4)).commit().unwrap();
+    for number in 6..18 {
+        let stream = format!("Big-{}", number % 2);
+        store.append(stream, Expect::Any, [event(number, 4_000)]).unwrap();
+    }
+    for position in [10, 15] {
+        let trim = Trim::before(Position::new(position)).past_checkpoints();
+        assert!(store.trim(trim).unwrap().segments > 0);
+    }
+}
+
 /// Writes the store of that name.
 fn made(what: &str) -> SimDisk {
     let disk = named();
@@ -130,6 +146,7 @@ fn made(what: &str) -> SimDisk {
                 reclaim(&store);
             }
         }
+        "trimmed" => trim_twice(&store),
         "frames" => {
             let large = |n: u8| {
                 let data = vec![n; 700_000];

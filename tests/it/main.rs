@@ -48,5 +48,7 @@ mod support;
 mod sweeps;
 mod syncs;
 mod tables;
+mod trim;
+mod trimmed;
 mod typed;
 mod verifier;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use factlog::disk::{Disk, MemDisk, RealDisk};
 use factlog::{
-    Appended, ErrorKind, IdScope, ManualClock, Options, Position, Result, Store, Version,
+    Appended, ErrorKind, IdScope, ManualClock, Options, Position, Result, Store, Trim, Version,
 };
 
 use plain::{Change, Life, Part, Plain, answer, refusal};
@@ -132,11 +132,14 @@ impl Case {
                 let known = (1..=self.plain.version(stream)).contains(&version);
                 let given = (Version::new(version), schema);
                 let saved = self.store().save_snapshot(stream, name, given, data.clone());
-                assert_eq!(
-                    saved.map_err(|e| e.kind()).err(),
-                    (!known).then_some(ErrorKind::Invalid)
-                );
-                if known {
+                let gone = known && version <= self.plain.trimmed_version(stream);
+                let wanted = match (known, gone) {
+                    (false, _) => Some(ErrorKind::Invalid),
+                    (_, true) => Some(ErrorKind::Trimmed),
+                    _ => None,
+                };
+                assert_eq!(saved.map_err(|e| e.kind()).err(), wanted);
+                if wanted.is_none() {
                     let key = (stream.to_owned(), name.to_owned());
                     self.plain.snapshots.insert(key, (version, schema, data));
                 }
@@ -156,8 +159,22 @@ impl Case {
                 self.plain.clock = micros;
                 self.place.clock.set(micros);
             }
+            Step::Trim(keep, past) => self.trim(keep, past),
             Step::Reopen(how) => self.reopen(how),
         }
+    }
+
+    fn trim(&mut self, keep: u64, past: bool) {
+        let trim = Trim::keep_events(keep);
+        let trim = if past { trim.past_checkpoints() } else { trim };
+        let told = self.store().trim(trim).unwrap();
+        let first = told.first_position.get();
+        assert_eq!(told.events, first - 1 - self.plain.trimmed, "{told:?}");
+        assert!(told.events == 0 || self.plain.last() + 1 - first >= keep, "{told:?}");
+        let held = self.plain.checkpoints.values().any(|saved| saved + 1 < first);
+        assert!(told.events == 0 || past || !held, "{told:?} goes past a checkpoint");
+        self.plain.trimmed = first - 1;
+        self.compare();
     }
 
     fn batch(&mut self, parts: Vec<Part>) {

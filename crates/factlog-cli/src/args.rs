@@ -33,6 +33,7 @@ use crate::verbs::stream::StreamArgs;
 use crate::verbs::streams::StreamsArgs;
 use crate::verbs::subs::SubsArgs;
 use crate::verbs::tail::TailArgs;
+use crate::verbs::trim::TrimArgs;
 use crate::verbs::verify::VerifyArgs;
 
 /// The environment variable that names the store's directory when `--dir` does not.
@@ -169,6 +170,8 @@ pub enum Verb {
     Import(ImportArgs),
     /// Print every event in the order of positions, ready to be imported again
     Export(ExportArgs),
+    /// Remove old segments: by age, size, number or position; says first what would go
+    Trim(TrimArgs),
     /// Check every byte of a store; writes nothing
     Verify(VerifyArgs),
     /// Show a file of a store piece by piece, also a damaged one

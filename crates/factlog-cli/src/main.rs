@@ -53,6 +53,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Repair(args) => verbs::repair::run(global, args),
         Verb::Salvage(args) => verbs::salvage::run(global, args),
         Verb::Bench(args) => verbs::bench::run(global, args),
+        Verb::Trim(args) => verbs::trim::run(global, args),
         Verb::Verify(args) => verbs::verify::run(global, args),
         Verb::Backup(args) => verbs::backup::run(global, args),
         Verb::Restore(args) => verbs::restore::run(global, args),

@@ -39,10 +39,19 @@ pub type Check<T = ()> = Result<T, Broken>;
 /// What a store answers.
 #[derive(Debug, Clone)]
 pub struct Found {
+    /// The position before the first that was not trimmed.
+    pub before: u64,
     pub events: Vec<RecordedEvent>,
     pub checkpoint: Option<u64>,
     pub snapshots: BTreeMap<String, Option<u64>>,
     pub settings: Option<u64>,
+}
+
+impl Found {
+    /// The last position.
+    pub fn last(&self) -> u64 {
+        self.before + self.events.len() as u64
+    }
 }
 
 fn hold(condition: bool, clause: &'static str, what: impl FnOnce() -> String) -> Check {
@@ -57,9 +66,13 @@ fn broken(clause: &'static str) -> impl FnOnce(Error) -> Broken {
 pub fn found(store: &Store, record: &Record) -> Check<Found> {
     let events = store.read_all().into_iter().collect::<Result<Vec<_>, _>>();
     let events = events.map_err(broken("C4"))?;
-    let last = store.last_position().get();
-    hold(last == events.len() as u64, "C6", || {
-        format!("the watermark is {last}, {} events are read", events.len())
+    let (before, last) = (store.first_position().get() - 1, store.last_position().get());
+    hold(last == before + events.len() as u64, "C6", || {
+        format!("the watermark is {last}, {} events are read after {before}", events.len())
+    })?;
+    let allowed = record.beginnings();
+    hold(allowed.contains(&(before + 1)), "C2", || {
+        format!("the log begins at {}, allowed {allowed:?}", before + 1)
     })?;
     // A checkpoint beyond its events, or at another event, is an error here.
     let checkpoint = store.checkpoint("reader").map_err(broken("C6"))?.map(Position::get);
@@ -73,7 +86,7 @@ pub fn found(store: &Store, record: &Record) -> Check<Found> {
         snapshots.insert(stream.clone(), saved.map(|saved| saved.version.get()));
     }
     let settings = store.retention(RETAINED).map_err(broken("C4"))?.keep_last;
-    Ok(Found { events, checkpoint, snapshots, settings })
+    Ok(Found { before, events, checkpoint, snapshots, settings })
 }
 
 /// C1, for batches, checkpoints and snapshots. `whole` batches were found.
@@ -105,12 +118,20 @@ pub fn c1_acknowledged_is_there(found: &Found, record: &Record, whole: usize) ->
 /// C2. Answers how many batches there are.
 pub fn c2_prefix(found: &Found, record: &Record) -> Check<usize> {
     let (mut at, mut whole) = (0, 0);
+    let before = found.before as usize;
     for submitted in &record.batches {
-        let part = found.events.get(at..).unwrap_or_default();
+        let count = submitted.events.len();
+        if at + count <= before {
+            // Trimmed: whole segments go, and with them whole batches.
+            at += count;
+            whole += 1;
+            continue;
+        }
+        hold(at >= before, "C2", || format!("batch {whole} is trimmed in part"))?;
+        let part = found.events.get(at - before..).unwrap_or_default();
         if part.is_empty() {
             break;
         }
-        let count = submitted.events.len();
         hold(part.len() >= count, "C2", || {
             format!("batch {whole} has {} of {count} events", part.len())
         })?;
@@ -123,7 +144,7 @@ pub fn c2_prefix(found: &Found, record: &Record) -> Check<usize> {
         at += count;
         whole += 1;
     }
-    hold(at == found.events.len(), "C3", || {
+    hold(at == before + found.events.len(), "C3", || {
         format!("{} events, {at} submitted ones", found.events.len())
     })?;
     Ok(whole)
@@ -133,9 +154,12 @@ pub fn c2_prefix(found: &Found, record: &Record) -> Check<usize> {
 pub fn c3_nothing_is_invented(found: &Found, record: &Record) -> Check {
     let planned = record.batches.iter().flat_map(|batch| batch.events.iter());
     let mut versions: BTreeMap<&str, u64> = BTreeMap::new();
-    for (at, (event, planned)) in found.events.iter().zip(planned).enumerate() {
+    let trimmed = found.before as usize;
+    let events = std::iter::repeat_n(None, trimmed).chain(found.events.iter().map(Some));
+    for (at, (event, planned)) in events.zip(planned).enumerate() {
         let version = versions.entry(&planned.stream).or_default();
         *version += 1;
+        let Some(event) = event else { continue };
         let position = Position::new(at as u64 + 1);
         let fine = event.position() == position
             && event.version() == Version::new(*version)
@@ -206,13 +230,13 @@ pub fn c5_fail_stop(store: &Store) -> Check {
 pub fn c6_seen_stays(found: &Found, record: &Record) -> Check {
     // In the weaker modes only what followers were shown is durable.
     let seen = if record.weak { record.followed } else { record.seen.max(record.followed) };
-    let now = found.events.len() as u64;
+    let now = found.last();
     hold(now >= seen, "C6", || format!("position {seen} was shown, the log ends at {now}"))
 }
 
 /// C7: a recovery that was interrupted comes to what an uninterrupted one came to.
 pub fn c7_same_log(found: &Found, record: &Record) -> Check {
-    let now = found.events.len() as u64;
+    let now = found.last();
     let fine = record.exactly.is_none_or(|wanted| wanted == now);
     hold(fine, "C7", || format!("recovery came to {:?} events before, now {now}", record.exactly))
 }
@@ -262,7 +286,8 @@ pub fn c11_read_only_writes_nothing(disk: &SimDisk, how: &Options) -> Check<Opti
             let report = store.open_report();
             hold(report.damage.is_empty(), "C4", || format!("read-only: {:?}", report.damage))?;
             let read: Result<Vec<_>, _> = store.read_all().into_iter().collect();
-            Some(read.map_err(broken("C4"))?.len() as u64)
+            let read = read.map_err(broken("C4"))?.len() as u64;
+            Some(store.first_position().get() - 1 + read)
         }
         Err(error) => {
             // Before the first head has its name there is nothing to open.
@@ -361,7 +386,9 @@ pub fn settle(store: &Store, record: &mut Record) -> Check {
         }
     }
     // Recovery has synced what it serves, in every mode.
-    record.seen = found.events.len() as u64;
+    record.seen = found.last();
+    record.firsts = vec![found.before + 1];
+    record.firsts_acknowledged = 1;
     record.followed = record.seen;
     record.checkpoints = found.checkpoint.into_iter().collect();
     record.checkpoints_acknowledged = record.checkpoints.len();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use factlog::disk::{Disk, SimDisk};
 use factlog::{
-    Appended, ErrorKind, Expect, NewEvent, Options, Position, Result, Retention, Store, Uuid,
+    Appended, ErrorKind, Expect, NewEvent, Options, Position, Result, Retention, Store, Trim, Uuid,
     Version,
 };
 
@@ -21,6 +21,8 @@ pub enum Op {
     SaveCheckpoint(u64),
     ResetCheckpoint(u64),
     SaveSnapshot(String),
+    /// What is before a position, also past the checkpoint if told so.
+    Trim(u64, bool),
     /// How many events of one stream are shown: settings that a batch carries.
     Retain(u64),
     Reopen,
@@ -29,7 +31,7 @@ pub enum Op {
 impl Op {
     /// Keyed files share sectors between their entries, whatever the options say.
     pub fn is_keyed(&self) -> bool {
-        !matches!(self, Self::Append(..) | Self::Retain(_) | Self::Reopen)
+        !matches!(self, Self::Append(..) | Self::Retain(_) | Self::Trim(..) | Self::Reopen)
     }
 }
 
@@ -104,6 +106,9 @@ pub struct Record {
     pub settings_acknowledged: usize,
     /// Per stream: versions in order, and how many are acknowledged.
     pub snapshots: BTreeMap<String, (Vec<u64>, usize)>,
+    /// Where the log may begin, in the order of the trims, and how many of these are acknowledged.
+    pub firsts: Vec<u64>,
+    pub firsts_acknowledged: usize,
     /// The highest position that any reader was shown, and that any follower was.
     pub seen: u64,
     pub followed: u64,
@@ -136,6 +141,13 @@ impl Record {
             record.seen = record.followed;
         }
         record
+    }
+
+    /// The positions at which the log may begin.
+    pub fn beginnings(&self) -> Vec<u64> {
+        let allowed = self.firsts.get(self.firsts_acknowledged.saturating_sub(1)..);
+        let untrimmed = (self.firsts_acknowledged == 0).then_some(1);
+        untrimmed.into_iter().chain(allowed.unwrap_or_default().iter().copied()).collect()
     }
 
     fn fail(&mut self, clause: &'static str, what: String) {
@@ -184,7 +196,20 @@ fn stream_of(random: &mut Random) -> String {
     ["A-1", "A-2", "B-1", "Solo"][random.below(4) as usize].to_owned()
 }
 
-/// Every kind of step, two rolls, a segment of its own for a large batch, two reopenings.
+/// The program with trims put in between.
+pub fn with_trims(random: &mut Random, ops: Vec<Op>) -> Vec<Op> {
+    let mut all = Vec::new();
+    for op in ops {
+        all.push(op);
+        if random.below(4) == 0 {
+            all.push(Op::Trim(1 + random.below(60), random.below(2) == 0));
+        }
+    }
+    all
+}
+
+/// Every kind of step, two rolls, two trims, a segment of its own for a large batch, two
+/// reopenings.
 pub fn script() -> Vec<Op> {
     let batch = |numbers: &[(&str, u64, usize)]| {
         let events = numbers.iter().map(|(s, n, size)| ((*s).to_owned(), *n, *size));
@@ -206,8 +231,10 @@ pub fn script() -> Vec<Op> {
         Op::Retain(3),
         batch(&[("A-2", 9, 14_000)]),
         batch(&[("A-2", 10, 40)]),
+        Op::Trim(9, true),
         Op::Reopen,
         batch(&[("A-2", 11, 40)]),
+        Op::Trim(11, true),
     ]
 }
 
@@ -243,7 +270,8 @@ pub fn step(store: &Store, op: &Op, record: &mut Record, during: During<'_>) -> 
             let to = (*to).min(store.last_position().get());
             let reset = matches!(op, Op::ResetCheckpoint(_));
             let known = store.checkpoint("reader")?.map_or(0, Position::get);
-            if !reset && to < known {
+            let first = store.first_position().get();
+            if !reset && to < known || to > 0 && to + 1 < first {
                 return Ok(());
             }
             record.checkpoints.push(to);
@@ -275,6 +303,7 @@ pub fn step(store: &Store, op: &Op, record: &mut Record, during: During<'_>) -> 
             }
             saved
         }
+        Op::Trim(before, force) => trim(store, (*before, *force), record, during),
         Op::Retain(events) => {
             record.settings.push(*events);
             record.ending = Ending::Unknown;
@@ -294,6 +323,26 @@ pub fn step(store: &Store, op: &Op, record: &mut Record, during: During<'_>) -> 
     }
 }
 
+fn trim(
+    store: &Store,
+    (before, force): (u64, bool),
+    record: &mut Record,
+    during: During<'_>,
+) -> Result<()> {
+    let trim = Trim::before(Position::new(before));
+    let trim = if force { trim.past_checkpoints() } else { trim };
+    let planned = store.plan_trim(&trim)?;
+    record.firsts.push(planned.first_position.get());
+    during(record);
+    // What is not acknowledged may have been done all the same.
+    let done = store.trim(trim)?;
+    if done != planned {
+        record.fail("C12", format!("{planned:?} was planned, {done:?} was trimmed"));
+    }
+    record.firsts_acknowledged = record.firsts.len();
+    Ok(())
+}
+
 fn append(
     store: &Store,
     (events, carried): (&[(String, u64, usize)], Option<u64>),
@@ -303,7 +352,8 @@ fn append(
     let carried = match carried.map(|to| to.min(store.last_position().get())) {
         Some(to) => {
             let known = store.checkpoint("reader")?.map_or(0, Position::get);
-            Some(to).filter(|to| *to >= known)
+            let first = store.first_position().get();
+            Some(to).filter(|to| *to >= known && (*to == 0 || *to + 1 >= first))
         }
         None => None,
     };

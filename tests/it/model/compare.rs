@@ -51,6 +51,10 @@ struct Pair<'a> {
     read: Read,
     rows: Vec<&'a Row>,
     said: String,
+    /// It names something that was trimmed.
+    trimmed: bool,
+    /// The version that the caller named to begin with.
+    from: u64,
     /// Nothing is to be found but this error.
     refused: Option<ErrorKind>,
     /// Why each is hidden is to be said.
@@ -66,29 +70,33 @@ impl<'a> Pair<'a> {
 
     /// A random source.
     fn of(dice: &mut Dice, store: &Store, plain: &'a Plain) -> Self {
-        let every = || plain.rows.iter().collect::<Vec<_>>();
+        let every = || plain.retained().collect::<Vec<_>>();
         let mut pair = match dice.below(4) {
             0 => Self::plainly(plain, store.read_all(), every(), "all".into()),
             1 => {
                 let stream = dice.pick(STREAMS);
-                let rows = plain.rows.iter().filter(|row| row.stream == stream).collect();
+                let rows = plain.retained().filter(|row| row.stream == stream).collect();
                 let read = store.read_stream(stream);
                 let said = format!("stream {stream:.20}");
                 let mut pair = Self::plainly(plain, read, rows, said);
-                pair.versions(dice, plain.version(stream));
-                pair.hidden(dice, plain.state(stream) == 'T', true);
+                let gone = plain.trimmed_version(stream);
+                pair.versions(dice, (plain.version(stream), gone));
+                let hides = pair.hidden(dice, plain.state(stream) == 'T', true);
+                // Of what the stream hides nothing is missed.
+                let first = if hides { plain.first_shown(stream) } else { 0 };
+                pair.trimmed |= pair.from > 0 && pair.from.max(first) <= gone;
                 return pair;
             }
             2 => {
                 let category = dice.pick(&["A", "B", "É", "none", "A-1", ""]);
                 let of = |row: &&Row| row.category() == Some(category);
-                let rows = plain.rows.iter().filter(of).collect();
+                let rows = plain.retained().filter(of).collect();
                 let said = format!("category {category}");
                 Self::plainly(plain, store.read_category(category), rows, said)
             }
             _ => {
                 let ask = ask(dice);
-                let rows = plain.rows.iter().filter(|row| ask.matches(&row.fact)).collect();
+                let rows = plain.retained().filter(|row| ask.matches(&row.fact)).collect();
                 Self::plainly(plain, store.read(ask.query()), rows, format!("{ask:?}"))
             }
         };
@@ -97,11 +105,12 @@ impl<'a> Pair<'a> {
     }
 
     fn plainly(plain: &'a Plain, read: Read, rows: Vec<&'a Row>, said: String) -> Self {
-        Self { read, rows, said, refused: None, marks: false, plain }
+        Self { read, rows, said, trimmed: false, from: 0, refused: None, marks: false, plain }
     }
 
     /// What is done with hidden events: as it is when nothing is said, or as one of three.
-    fn hidden(&mut self, dice: &mut Dice, tombstoned: bool, of_stream: bool) {
+    /// Answers whether they are left out.
+    fn hidden(&mut self, dice: &mut Dice, tombstoned: bool, of_stream: bool) -> bool {
         let how =
             dice.pick(&[None, Some(Hidden::Exclude), Some(Hidden::Include), Some(Hidden::Mark)]);
         if let Some(how) = how {
@@ -109,22 +118,26 @@ impl<'a> Pair<'a> {
             self.said.push_str(&format!(" {how:?}"));
         }
         self.marks = how == Some(Hidden::Mark);
-        if how == Some(Hidden::Exclude) || how.is_none() && of_stream {
+        let hides = how == Some(Hidden::Exclude) || how.is_none() && of_stream;
+        if hides {
             self.refused = tombstoned.then_some(ErrorKind::Deleted);
             let plain = self.plain;
             self.rows.retain(|row| plain.hidden(row).is_none());
         }
+        hides
     }
 
-    fn versions(&mut self, dice: &mut Dice, last: u64) {
+    fn versions(&mut self, dice: &mut Dice, (last, gone): (u64, u64)) {
         if dice.chance(2) {
             let from = dice.around(last);
             self.read = self.read.clone().from(Version::new(from));
+            self.from = from;
             self.keep(format!(" from {from}"), |row| row.version >= from);
         }
         if dice.chance(2) {
             let to = dice.around(last);
             self.read = self.read.clone().to(Version::new(to));
+            self.trimmed |= (1..gone).contains(&to);
             self.keep(format!(" to {to}"), |row| row.version <= to);
         }
     }
@@ -133,11 +146,13 @@ impl<'a> Pair<'a> {
         if dice.chance(3) {
             let after = dice.around(plain.last());
             self.read = self.read.clone().after(Position::new(after));
+            self.trimmed |= plain.is_behind(after);
             self.keep(format!(" after {after}"), |row| row.position > after);
         }
         if dice.chance(3) {
             let through = dice.around(plain.last());
             self.read = self.read.clone().through(Position::new(through));
+            self.trimmed |= plain.is_behind(through);
             self.keep(format!(" through {through}"), |row| row.position <= through);
         }
         if dice.chance(4) {
@@ -169,6 +184,13 @@ impl<'a> Pair<'a> {
     }
 
     fn check(self, visit: bool) {
+        if self.trimmed && self.refused.is_none() {
+            let first = self.read.clone().into_iter().next().unwrap();
+            let visited = self.read.for_each(|_| ControlFlow::Continue(()));
+            let kinds = [first.map(|_| ()), visited].map(|r| r.map_err(|error| error.kind()));
+            assert_eq!(kinds, [Err(ErrorKind::Trimmed); 2], "{}", self.said);
+            return;
+        }
         let mut found = Vec::new();
         if let Some(kind) = self.refused {
             let read = self.read.count();
@@ -211,6 +233,9 @@ pub fn probe(dice: &mut Dice, store: &Store, plain: &Plain, reads: usize) {
 /// One event, by each of its names.
 fn point(store: &Store, plain: &Plain, position: u64) {
     let row = position.checked_sub(1).and_then(|at| plain.rows.get(at as usize));
+    if let Some(row) = row.filter(|row| row.position <= plain.trimmed) {
+        return gone(store, plain, row);
+    }
     let wanted = row.map(of_row);
     let at = store.event_at(Position::new(position)).unwrap();
     assert_eq!(at.as_ref().map(of_event), wanted, "event at {position}");
@@ -223,13 +248,31 @@ fn point(store: &Store, plain: &Plain, position: u64) {
     assert_eq!(by.as_ref().map(of_event), newest.map(of_row), "event by id at {position}");
 }
 
+/// A trimmed event, by each of its names.
+fn gone(store: &Store, plain: &Plain, row: &Row) {
+    let told = |outcome: factlog::Result<Option<RecordedEvent>>| {
+        let error = outcome.unwrap_err();
+        let first = error.position().map(Position::get);
+        assert_eq!((error.kind(), first), (ErrorKind::Trimmed, Some(plain.trimmed + 1)));
+    };
+    told(store.event_at(Position::new(row.position)));
+    told(store.stream_event(&row.stream, Version::new(row.version)));
+    match plain.retained().rev().find(|other| other.fact.id == row.fact.id) {
+        None => told(store.event(row.fact.id)),
+        Some(newer) => {
+            let found = store.event(row.fact.id).unwrap();
+            assert_eq!(found.as_ref().map(of_event), Some(of_row(newer)));
+        }
+    }
+}
+
 /// Everything that can be asked.
 pub fn everything(dice: &mut Dice, store: &Store, plain: &Plain) {
     assert_eq!(store.last_position().get(), plain.last());
-    let rows = plain.rows.iter().collect();
+    let rows = plain.retained().collect();
     Pair::plainly(plain, store.read_all(), rows, "all".into()).check(false);
     for stream in STREAMS {
-        let rows = plain.rows.iter().filter(|row| row.stream == *stream).collect();
+        let rows = plain.retained().filter(|row| row.stream == *stream).collect();
         let said = format!("whole stream {stream:.20}");
         let read = store.read_stream(*stream).hidden(Hidden::Include);
         Pair::plainly(plain, read, rows, said).check(true);
@@ -249,9 +292,12 @@ fn heads(store: &Store, plain: &Plain, stream: &str) {
     let head = store.head(stream).unwrap();
     let wanted = newest.map(|row| (row.version, row.position));
     assert_eq!(head.map(|h| (h.version.get(), h.last_position.get())), wanted, "head {stream}");
-    let last = store.last_event(stream).unwrap();
-    let shown = newest.filter(|row| plain.hidden(row).is_none());
-    assert_eq!(last.as_ref().map(of_event), shown.map(of_row), "last event of {stream}");
+    let last = store.last_event(stream).map_err(|error| error.kind());
+    let wanted = match newest {
+        Some(row) if row.position <= plain.trimmed => Err(ErrorKind::Trimmed),
+        newest => Ok(newest.filter(|row| plain.hidden(row).is_none()).map(of_row)),
+    };
+    assert_eq!(last.map(|last| last.as_ref().map(of_event)), wanted, "last event of {stream}");
     let at = Version::new(plain.version(stream));
     let state = match plain.state(stream) {
         'N' => StreamState::Never,
@@ -293,7 +339,7 @@ fn lists(store: &Store, plain: &Plain) {
         assert_eq!(found, wanted, "categories {prefix:?}");
     }
     let stats = store.stats();
-    assert_eq!((stats.events, stats.streams), (plain.last(), streams.len() as u64));
+    assert_eq!((stats.events, stats.streams), (plain.last() - plain.trimmed, streams.len() as u64));
 }
 
 fn saved(store: &Store, plain: &Plain) {

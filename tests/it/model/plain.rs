@@ -159,6 +159,8 @@ pub struct Plain {
     pub ids_per_stream: bool,
     pub checkpoints: BTreeMap<String, u64>,
     pub snapshots: HashMap<(String, String), (u64, u16, Vec<u8>)>,
+    /// How many events from the beginning were trimmed.
+    pub trimmed: u64,
     /// The latest stamp given, to an event or to a frame without events.
     pub stamped: u64,
     pub lives: BTreeMap<String, Life>,
@@ -169,6 +171,30 @@ pub struct Plain {
 impl Plain {
     pub fn last(&self) -> u64 {
         self.rows.len() as u64
+    }
+
+    /// The events that can be read.
+    pub fn retained(&self) -> impl DoubleEndedIterator<Item = &Row> {
+        self.rows.iter().skip(self.trimmed as usize)
+    }
+
+    /// The last version of a stream that was trimmed, 0 without any.
+    pub fn trimmed_version(&self, stream: &str) -> u64 {
+        let gone = self.rows.iter().take(self.trimmed as usize);
+        gone.filter(|row| row.stream == stream).count() as u64
+    }
+
+    /// The first version shown of a stream, by all but its age.
+    pub fn first_shown(&self, stream: &str) -> u64 {
+        let (life, last) = (self.life(stream), self.version(stream));
+        let (before, keep, _) = life.retention;
+        let kept = if keep > 0 { last.saturating_sub(keep) + 1 } else { 0 };
+        before.max(kept).max(life.deleted_at + 1)
+    }
+
+    /// Whether who has seen everything up to here would miss an event.
+    pub fn is_behind(&self, position: u64) -> bool {
+        position > 0 && position < self.trimmed
     }
 
     pub fn version(&self, stream: &str) -> u64 {
@@ -293,6 +319,7 @@ impl Plain {
         });
         let stored = self.replay(&events);
         if let Ok(Some(answer)) = stored {
+            self.check_checkpoint(checkpoint)?;
             self.move_checkpoint(checkpoint, clock);
             return Ok(answer);
         }
@@ -306,6 +333,7 @@ impl Plain {
         self.check_expectations(parts)?;
         self.check_conditions(parts)?;
         let changed = self.changed(parts)?;
+        self.check_checkpoint(checkpoint)?;
         let answer = self.apply(&events, clock);
         self.move_checkpoint(checkpoint, clock);
         for (stream, life) in changed {
@@ -315,6 +343,16 @@ impl Plain {
             }
         }
         Ok(answer)
+    }
+
+    /// One that moves must be at an event whose id is known.
+    fn check_checkpoint(&self, checkpoint: Option<(&'static str, u64)>) -> Result<(), Refusal> {
+        let Some((name, position)) = checkpoint else { return Ok(()) };
+        let moves = self.checkpoints.get(name).is_none_or(|saved| position > *saved);
+        match moves && self.is_behind(position) {
+            true => Err(refuse(ErrorKind::Trimmed, Some(self.trimmed + 1))),
+            false => Ok(()),
+        }
     }
 
     fn check_validity(&self, parts: &[Part], events: &[(&str, &Fact)]) -> Result<(), Refusal> {
@@ -395,7 +433,7 @@ impl Plain {
 
     fn check_conditions(&self, parts: &[Part]) -> Result<(), Refusal> {
         let first = |ask: &Ask, after: u64| {
-            let mut above = self.rows.iter().filter(|row| row.position > after);
+            let mut above = self.retained().filter(|row| row.position > after);
             above.find(|row| ask.matches(&row.fact)).map(|row| row.position)
         };
         let conflict = parts.iter().filter_map(|part| match part {
@@ -450,7 +488,13 @@ impl Plain {
     /// Saves a checkpoint on its own.
     pub fn save(&mut self, name: &str, position: u64, reset: bool) -> Result<(), ErrorKind> {
         let saved = self.checkpoints.get(name).copied().unwrap_or(0);
-        if position > self.last() || position < saved && !reset {
+        if position > self.last() {
+            return Err(ErrorKind::Invalid);
+        }
+        if self.is_behind(position) {
+            return Err(ErrorKind::Trimmed);
+        }
+        if position < saved && !reset {
             return Err(ErrorKind::Invalid);
         }
         self.checkpoints.insert(name.to_owned(), position);

@@ -123,6 +123,8 @@ pub enum Step {
     /// Control frames without events, enough of them to fill a small segment.
     Checkpoints(&'static str, u64),
     Clock(u64),
+    /// Keep so many events, and whether what checkpoints have not come to goes too.
+    Trim(u64, bool),
     Reopen(Reopen),
 }
 
@@ -151,6 +153,7 @@ pub fn step(dice: &mut Dice, plain: &Plain, sent: &[Vec<Part>]) -> Step {
         }
         86 => Step::Checkpoints(dice.pick(CHECKPOINTS), 1 + dice.below(150)),
         87..93 => Step::Clock(1_000 + dice.below(5_000)),
+        93..95 => Step::Trim(dice.below(plain.last() + 2), dice.chance(2)),
         _ => Step::Reopen(Reopen {
             close: dice.chance(2),
             map: dice.chance(2),

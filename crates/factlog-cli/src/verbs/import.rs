@@ -226,7 +226,12 @@ impl<'a, F: FnMut(u64, &str)> Import<'a, F> {
             self.flush()?; // whether that line is stored is known only then
         }
         let stored = match self.store {
-            Some(store) => store.event(id)?.map(|event| event.stream().to_owned()),
+            Some(store) => match store.event(id) {
+                Err(error) if error.kind() == ErrorKind::Trimmed => {
+                    error.stream().map(str::to_owned)
+                }
+                found => found?.map(|event| event.stream().to_owned()),
+            },
             None => None,
         };
         let Some(other) = stored.or_else(|| self.ids.get(&id).map(ToString::to_string)) else {

@@ -78,7 +78,7 @@ fn gather(store: &Store, dir: String) -> Result<Info, Failure> {
     let times = if last == Position::START {
         (None, None)
     } else {
-        (recorded_at(Position::START.next()), recorded_at(last))
+        (recorded_at(store.first_position()), recorded_at(last))
     };
     let checkpoints = store.checkpoints()?;
     let checkpoints = checkpoints.into_iter().map(|checkpoint| Checkpoint {

@@ -26,6 +26,7 @@ pub mod stream;
 pub mod streams;
 pub mod subs;
 pub mod tail;
+pub mod trim;
 pub mod verify;
 
 use factlog::{ErrorKind, Store};
