@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::heads::{Carried, Heads, take_in};
 use super::segment::{EventReader, Segment, SegmentIndex, Segments, lost, segment_at};
+use crate::format::FileName;
 use crate::index::{CheckpointEntry, Head, SegmentLookup, SettingsEntry};
 use crate::log::TrimBase;
 use crate::sync::{Arc, Ordering};
@@ -155,6 +156,13 @@ impl Catalog {
         Arc::make_mut(&mut self.segments).retain(|segment| segment.number >= first);
         self.heads.trim(&base);
         self.base = Some(base);
+    }
+
+    /// Whether the segment in the file of this name has gone.
+    pub(super) fn is_trimmed(&self, segment: &str) -> bool {
+        let first = self.base.as_ref().map_or(0, |base| base.end().first_segment);
+        let number = FileName::parse(segment);
+        matches!(number, Some(FileName::Segment(number)) if number < first)
     }
 
     /// How many positions are there to be read.

@@ -32,8 +32,8 @@ impl Engine {
 
     fn make_sidecar(&self, segment: &Segment, end: LogEnd) {
         let _one_at_a_time = self.sealing.lock();
-        if self.catalog.read().view().first_position() > segment.first_position {
-            return; // it was trimmed meanwhile
+        if self.catalog.read().is_trimmed(&segment.name) {
+            return;
         }
         let opening = Opening { disk: &self.disk, settings: &self.settings, read_only: false };
         // Bytes beyond a named end are dead: give prepared space back. Failing that costs space
@@ -243,7 +243,11 @@ impl Keeper<'_> {
         }
         match job {
             Job::Prepare(runway, end) => {
-                self.judge(runway.prepare(&*self.engine.disk, end));
+                let outcome = runway.prepare(&*self.engine.disk, end);
+                // A segment may be full, sealed and trimmed before anybody gets to prepare it.
+                if !self.engine.catalog.read().is_trimmed(runway.segment()) {
+                    self.judge(outcome);
+                }
             }
             Job::Spare(spares, number) => {
                 self.judge(spares.ensure(number, self.engine.clock.now()));

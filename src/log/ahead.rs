@@ -62,6 +62,11 @@ impl Runway {
         Self { name, capacity, state, landed: Condvar::new() }
     }
 
+    /// The segment it lies in.
+    pub(crate) fn segment(&self) -> &str {
+        &self.name
+    }
+
     /// Makes everything below `end` the writer's; answers how far it was ready.
     pub(super) fn claim(&self, end: u64) -> u64 {
         let mut state = self.state.lock();

@@ -11,7 +11,7 @@ use super::pieces::{frame_piece, number, record_piece, text};
 use super::survey::{FIRST_FRAME, find_segment};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    Bad, Expected, FRAME_HEADER_BYTES, FileName, FrameHeader, Head, KEYED_ALIGN, KeyedStep,
+    Bad, Base, Expected, FRAME_HEADER_BYTES, FileName, FrameHeader, Head, KEYED_ALIGN, KeyedStep,
     LIVE_BYTES, LiveMark, RECORD_HEAD_BYTES, RecordHead, SegmentHeader, Source, Step, Walker,
     chain_after, find_header, keyed_seed, keyed_step, name_of, segment_seed,
 };
@@ -49,6 +49,7 @@ pub(crate) fn dump_file(
         Some(FileName::Segment(number)) => dump.segment(number, &mut from_here),
         Some(FileName::Head(_)) => dump.head(&mut from_here),
         Some(FileName::Live) => dump.live(&mut from_here),
+        Some(FileName::Base(_)) => dump.base(&mut from_here),
         Some(FileName::Checkpoints) => dump.keyed(1, &mut from_here),
         Some(FileName::Snapshots) => dump.keyed(2, &mut from_here),
         Some(FileName::SetAside(..) | FileName::Kept(..)) => {
@@ -101,8 +102,37 @@ impl Dump<'_> {
                     ("first_segment", number(head.first_segment)),
                     ("last_segment", number(head.last_segment)),
                     ("durable", number(head.durable)),
+                    ("base", number(head.base)),
                     ("ancestors", number(head.ancestors.len() as u64)),
                 ];
+            }
+            Err(error) => piece.problem = Some(error.message().to_owned()),
+        }
+        visit(piece);
+        Ok(())
+    }
+
+    fn base(&self, visit: Visit<'_>) -> Result<()> {
+        let bytes = self.file.map(self.size).map_err(failed("read", self.name))?;
+        let mut piece = Piece::new(0, self.size, "trim base");
+        match Base::open(bytes, self.name) {
+            Ok(base) => {
+                let end = base.end();
+                piece.fields = vec![
+                    ("store", text(end.store.to_string())),
+                    ("number", number(end.number)),
+                    ("first_segment", number(end.first_segment)),
+                    ("frame", number(end.frame)),
+                    ("first_position", number(end.first_position)),
+                    ("last_recorded_at", number(end.last_recorded_at)),
+                    ("last_id", text(end.last_id.to_string())),
+                    ("streams", number(base.len() as u64)),
+                    ("checkpoints", number(base.checkpoints().count() as u64)),
+                    ("settings", number(base.settings().count() as u64)),
+                    ("ids", number(base.ids().count() as u64)),
+                ];
+                let ids = base.ids_check();
+                piece.problem = (!ids).then(|| "ids of trimmed events do not check".to_owned());
             }
             Err(error) => piece.problem = Some(error.message().to_owned()),
         }

@@ -1,11 +1,12 @@
 //! A trimmed store under the verbs beside it: backed up, restored, forked, reclaimed.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use factlog::disk::{Disk, SimDisk};
 use factlog::{
-    BackupOptions, ErrorKind, Expect, HiddenReason, ManualClock, Position, RestoreTo, Store,
-    Timestamp, Trim, Version,
+    BackupOptions, Dump, ErrorKind, Expect, HiddenReason, ManualClock, PieceValue, Position,
+    Repair, RestoreTo, Store, Timestamp, Trim, Version,
 };
 
 use crate::branches::{backup, fork, restore};
@@ -229,7 +230,44 @@ fn a_trim_meets_stubs_and_keeps_their_ids() {
     check_trims_alike(&open(&disk).unwrap(), &copy);
 }
 
-/// Both take segments that are at rest, and never the same one at once.
+#[test]
+fn a_trimmed_store_is_shown_and_its_head_made_anew_and_is_not_salvaged() {
+    let disk = SimDisk::new(1);
+    let (store, first) = trimmed(&disk);
+    let expected = answers(&store).unwrap();
+    store.close().unwrap();
+    let base = disk.file_names().into_iter().find(|name| name.ends_with(".base")).unwrap();
+    let mut shown = Vec::new();
+    let dump = Dump::on(Arc::new(disk.clone()));
+    assert!(dump.files().unwrap().contains(&base));
+    dump.file(&base, |piece| {
+        shown.push(piece);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let said = |name| shown[0].fields.iter().find(|(field, _)| *field == name).unwrap().1.clone();
+    assert_eq!((shown.len(), shown[0].problem.clone()), (1, None));
+    assert_eq!(said("first_position"), PieceValue::Number(first.get()));
+    assert_eq!(said("ids"), PieceValue::Number(first.get() - 1));
+
+    let refused = options().salvage_on(
+        Arc::new(disk.copy()),
+        Arc::new(disk.directory("salvaged")),
+        &mut |_, _| (),
+    );
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+    for head in ["head-0", "head-1"] {
+        disk.write_file(head, b"rotten".to_vec());
+    }
+    let repair = options().repair_on(Arc::new(disk.clone()), Repair::Write, &mut |_, _| ());
+    assert!(!repair.unwrap().steps.is_empty());
+    let repaired = open(&disk).unwrap();
+    assert_eq!(answers(&repaired).unwrap(), expected);
+    check_gone(&repaired, first);
+}
+
+/// Both take segments that are at rest, and never the same one at once. A thread of the store that
+/// had space to prepare in a segment which was full, sealed and trimmed by then ended the store.
 #[test]
 fn a_trim_beside_a_reclaim_and_a_writer() {
     for round in 0..6 {
