@@ -20,7 +20,8 @@ impl Store {
     ///
     /// # Errors
     /// `Invalid` name, `Closed`; `Damaged` in a store opened read-only around damage, when a lost
-    /// event may have been a later one of this stream. [`Read`] tells the events that are there.
+    /// event may have been a later one of this stream. [`Read`](crate::Read) tells the events that
+    /// are there.
     pub fn head(&self, stream: impl StreamKey) -> Result<Option<StreamHead>> {
         let name = stream.stream_name()?;
         self.engine().refuse_closed()?;
