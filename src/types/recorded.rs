@@ -182,11 +182,13 @@ impl<'a> EventRef<'a> {
     /// Whether its data can be had, and if not, why: what is said of a subject may be encrypted.
     ///
     /// # Errors
-    /// `Forgotten` when it was forgotten with its subject: go on without it. `NotFound` when its
+    /// `Forgotten` when it was forgotten with its subject: go on without it. `Deleted` when it was
+    /// reclaimed; only reads that mark hidden events serve such ones. `NotFound` when its
     /// key is not in the keyring, `Invalid` when the keys are wrapped and the store was opened
     /// without the wrapping key, `Unsupported` in a build without the feature `forget`.
     pub fn readable(&self) -> Result<()> {
         let (kind, why) = match self.layout.data {
+            _ if self.reclaimed().is_some() => (ErrorKind::Deleted, "was reclaimed"),
             DataState::Clear => return Ok(()),
             DataState::Forgotten => (ErrorKind::Forgotten, "was forgotten with its subject"),
             DataState::NoKey | DataState::Sealed => {

@@ -105,7 +105,11 @@ pub fn row(out: &Out, event: &RecordedEvent) -> String {
 
 /// What stands for data that cannot be had.
 pub fn unreadable(event: &RecordedEvent) -> Option<&'static str> {
-    let why = if event.is_forgotten() { "<forgotten>" } else { "<encrypted>" };
+    let why = match (event.is_forgotten(), event.reclaimed()) {
+        (true, _) => "<forgotten>",
+        (false, Some(_)) => "<reclaimed>",
+        (false, None) => "<encrypted>",
+    };
     event.readable().is_err().then_some(why)
 }
 

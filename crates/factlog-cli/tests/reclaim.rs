@@ -15,6 +15,7 @@ fn reclaiming_asks_takes_hidden_data_away_and_answers_with_a_receipt() {
     assert_eq!(home.on(&["append"], &lines.join("\n")).code, 0);
     assert_eq!(home.on(&["stream", "delete", "Cart-1"], "").code, 0);
     assert_eq!(home.on(&["reclaim"], "").code, 2, "it asks");
+    let exported = home.on(&["export"], "").out;
     assert_eq!(home.lines(&["read", "--type", "T", "--fields", "position"]).len(), 250);
     let receipt = home.on(&["reclaim", "--yes", "--json"], "").json();
     let taken = receipt["events"].as_u64().unwrap();
@@ -27,6 +28,17 @@ fn reclaiming_asks_takes_hidden_data_away_and_answers_with_a_receipt() {
     assert_eq!(gone.code, 4, "{}", gone.err);
     assert!(gone.err.contains("reclaimed"), "{}", gone.err);
     assert_eq!(home.on(&["verify"], "").code, 0);
+    // Marked, it is a line without data that cannot be taken for an event without data.
+    for format in ["ndjson", "cloudevents"] {
+        let marked = ["read", "--hidden", "mark", "--from", "2", "--to", "2", "-o", format];
+        let marked = home.values(&marked).remove(0);
+        assert!(marked.get("unreadable").is_some() && marked.get("data").is_none(), "{marked}");
+    }
+    // What was stored once is known, whatever became of it, and does not stop the rest.
+    let more = exported + &line("New-1", "T", r#""data":1"#);
+    let run = home.on(&["import", "--json"], &more);
+    let told = (run.code, &run.json()["stored"], &run.json()["already_there"]);
+    assert_eq!(told, (0, &1.into(), &250.into()), "{}", run.err);
     let again = home.on(&["reclaim", "--yes"], "");
     assert!(again.out.contains("nothing to reclaim"), "{}", again.out);
 }

@@ -19,7 +19,8 @@ DEST is a new directory, or that of an earlier backup of the same store: then on
 copied. The store may be open in another process. The backup ends at what is durable when it
 begins; it can be read like any store, `factlog verify` checks it, `factlog restore` makes a store
 of it, and nothing can be appended to it. An interrupted run leaves the earlier backup; run it
-again. Keys for forgetting are not in it.
+again. Keys for forgetting are not in it. What was trimmed or reclaimed since the last run goes
+from the backup too.
 
 With --json: {dir, store, position, last_recorded_at, segments, segments_copied, bytes,
               bytes_copied, checkpoints, snapshots, verified, dry_run}

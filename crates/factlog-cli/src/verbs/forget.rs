@@ -18,11 +18,12 @@ use crate::view::plain;
 const EXAMPLES: &str = "\
 What the events of the subject say is gone, here and in every copy of the log; the events stay, with
 position, stream, type, tags and metadata. Snapshots, and what was made of the data elsewhere, are
-not touched. Whoever writes to the store must have closed it.
+not touched; nor is data that was stored in the clear, before the store had keys. Whoever writes to
+the store must have closed it.
 
 With --json the receipt is {\"subject\", \"forgotten_at\", \"keys\", \"through\", \"overwritten\"}:
-the ids of the keys that were destroyed (none when there was nothing left), the last position whose
-data is gone, and whether the place of the keys on disk was overwritten as well.
+the ids of the keys that were destroyed (none when there was nothing left), the last position up to
+which encrypted data is gone, and whether the place of the keys on disk was overwritten as well.
 
 Examples:
   factlog forget person-17 --dir shop

@@ -227,7 +227,8 @@ impl<'a, F: FnMut(u64, &str)> Import<'a, F> {
         }
         let stored = match self.store {
             Some(store) => match store.event(id) {
-                Err(error) if error.kind() == ErrorKind::Trimmed => {
+                // It is not there any more, and was.
+                Err(error) if matches!(error.kind(), ErrorKind::Trimmed | ErrorKind::Deleted) => {
                     error.stream().map(str::to_owned)
                 }
                 found => found?.map(|event| event.stream().to_owned()),
