@@ -183,9 +183,8 @@ impl<'a> EventRef<'a> {
     ///
     /// # Errors
     /// `Forgotten` when it was forgotten with its subject: go on without it. `Deleted` when it was
-    /// reclaimed; only reads that mark hidden events serve such ones. `NotFound` when its
-    /// key is not in the keyring, `Invalid` when the keys are wrapped and the store was opened
-    /// without the wrapping key, `Unsupported` in a build without the feature `forget`.
+    /// reclaimed. `NotFound` when its key is not in the keyring, `Invalid` when keys are wrapped and
+    /// no wrapping key was given, `Unsupported` in a build without the feature `forget`.
     pub fn readable(&self) -> Result<()> {
         let (kind, why) = match self.layout.data {
             _ if self.reclaimed().is_some() => (ErrorKind::Deleted, "was reclaimed"),
