@@ -182,8 +182,8 @@ impl<'a> EventRef<'a> {
     /// Whether its data can be had, and if not, why: what is said of a subject may be encrypted.
     ///
     /// # Errors
-    /// `Forgotten` with its subject, `Deleted` when it was reclaimed: go on without it. `NotFound`
-    /// without its key, `Invalid` when keys are wrapped, `Unsupported` without the feature `forget`.
+    /// `Forgotten`, `Deleted` (reclaimed): go on without it. `NotFound` without its key, `Invalid`
+    /// when keys are wrapped, `Unsupported` without the feature `forget`.
     pub fn readable(&self) -> Result<()> {
         let (kind, why) = match self.layout.data {
             _ if self.reclaimed().is_some() => (ErrorKind::Deleted, "was reclaimed"),
