@@ -213,7 +213,7 @@ pub(crate) fn whole(found: Option<RecordedEvent>) -> Result<Option<RecordedEvent
     let Some(event) = found else { return Ok(None) };
     let Some(why) = event.reclaimed() else { return Ok(Some(event)) };
     let position = event.position();
-    let text = format!("the data of event {position} was reclaimed: {}", why.in_words());
+    let text = format!("the data of event {position} was reclaimed: {why}");
     let error = Error::new(ErrorKind::Deleted, text).at(position).of_event(event.id());
     Err(error.in_stream(event.stream()).at_version(event.version()))
 }

@@ -59,14 +59,8 @@ pub(crate) fn fold_into(
     info: &SegmentInfo,
     limit: FoldLimit,
 ) -> Result<Folded> {
-    let mut start = info.start;
-    start.expected.epoch_max = u32::MAX;
-    let mut folded = Folded {
-        index,
-        damage: Vec::new(),
-        walker: Walker::new(info.seed, start.offset, start.expected),
-        batch_ends: Vec::new(),
-    };
+    let mut folded =
+        Folded { index, damage: Vec::new(), walker: info.walker(), batch_ends: Vec::new() };
     while folded.walker.offset < limit.offset && folded.walker.expected.number <= limit.frame {
         let unread = |error| Error::io(format!("cannot read {}", info.name()), error);
         match folded.walker.step(source).map_err(unread)? {

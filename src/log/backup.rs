@@ -14,7 +14,7 @@ use super::prefix::{Prefix, Span, prefix_of};
 use super::survey::find_segment;
 use super::trim::{clear_trimmed, has_trimmed};
 use crate::disk::{Access, Disk};
-use crate::format::{FileName, Head, Step, Walker};
+use crate::format::{FileName, Head, Step};
 use crate::segment::FileSource;
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Position, Result};
@@ -221,10 +221,8 @@ impl Backup<'_> {
         let name = span.info.name();
         let file = self.to.open(&name, Access::Read).map_err(failed("open", &name))?;
         let mut source = FileSource::new(file, span.end.offset);
-        let mut expected = span.info.start.expected;
-        expected.epoch_max = u32::MAX;
-        let mut walker = Walker::new(span.info.seed, span.info.start.offset, expected);
-        let mut last = expected.number - 1;
+        let mut walker = span.info.walker();
+        let mut last = walker.expected.number - 1;
         while let Step::Frame(frame) = walker.step(&mut source).map_err(failed("read", &name))? {
             last = frame.header.number;
         }

@@ -11,9 +11,7 @@ use super::head::read_heads;
 use super::prefix::{Prefix, Span};
 use super::survey::AFTER_OPENING;
 use crate::disk::{Access, Disk, DiskFile, DiskLock};
-use crate::format::{
-    FileName, Head, Purpose, SEGMENT_HEADER_BYTES, SegmentHeader, Step, Walker, name_of,
-};
+use crate::format::{FileName, Head, Purpose, SEGMENT_HEADER_BYTES, SegmentHeader, Step, name_of};
 use crate::segment::FileSource;
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Result};
@@ -188,9 +186,7 @@ pub(super) fn bring_base(
 pub(super) fn holds(file: &Arc<dyn DiskFile>, span: &Span) -> Result<bool> {
     let name = span.info.name();
     let mut source = FileSource::new(file.clone(), span.end.offset);
-    let mut expected = span.info.start.expected;
-    expected.epoch_max = u32::MAX;
-    let mut walker = Walker::new(span.info.seed, span.info.start.offset, expected);
+    let mut walker = span.info.walker();
     while walker.offset < span.end.offset && walker.expected.number <= span.end.frame {
         match walker.step(&mut source).map_err(failed("read", &name))? {
             Step::Frame(_) => {}

@@ -3,10 +3,10 @@
 //! Knows: what certifies frames beyond a bad one. Does not know: what is done about the verdict.
 
 use super::files::failed;
-use super::survey::{Claim, FIRST_FRAME, Survey};
+use super::survey::{Claim, FIRST_FRAME, SegmentInfo, Survey};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    Expected, FRAME_HEADER_BYTES, FileName, FrameHeader, FrameKind, Head, Source, name_of,
+    Expected, FRAME_HEADER_BYTES, FileName, FrameHeader, FrameKind, Head, Source, Walker, name_of,
     segment_seed,
 };
 use crate::segment::{
@@ -15,6 +15,16 @@ use crate::segment::{
 };
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Position, Result};
+
+impl SegmentInfo {
+    /// A walk through its frames from the start on, by whichever writer they are: what is walked
+    /// was judged before.
+    pub(crate) fn walker(&self) -> Walker {
+        let mut expected = self.start.expected;
+        expected.epoch_max = u32::MAX;
+        Walker::new(self.seed, self.start.offset, expected)
+    }
+}
 
 impl Survey {
     /// W of a log without a segment in line, with what its unopened segment claims.

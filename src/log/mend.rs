@@ -9,9 +9,7 @@ use super::keyed::KeyedFile;
 use super::survey::{FIRST_FRAME, SegmentInfo, Survey, survey};
 use super::verify::{VerifyReport, verify_log};
 use crate::disk::{Access, Disk};
-use crate::format::{
-    FileName, KeptFile, Purpose, REWRITE_GUESSED, SegmentHeader, Step, Walker, name_of,
-};
+use crate::format::{FileName, KeptFile, Purpose, REWRITE_GUESSED, SegmentHeader, Step, name_of};
 use crate::segment::{EndVerdict, FileSource};
 use crate::sync::Arc;
 use crate::types::{Damage, Error, ErrorKind, RepairStep, Result};
@@ -187,9 +185,7 @@ fn rewrite_of(disk: &dyn Disk, info: &SegmentInfo) -> Result<u32> {
     let name = info.name();
     let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
     let mut source = FileSource::new(file, end.offset);
-    let mut expected = info.start.expected;
-    expected.epoch_max = u32::MAX;
-    let mut walker = Walker::new(info.seed, info.start.offset, expected);
+    let mut walker = info.walker();
     while walker.expected.number <= end.frame {
         match walker.step(&mut source).map_err(failed("read", &name))? {
             Step::Frame(_) => {}

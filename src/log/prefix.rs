@@ -138,9 +138,7 @@ pub(crate) fn last_id(disk: &dyn Disk, prefix: &Prefix) -> Result<Option<Uuid>> 
         let name = span.info.name();
         let file = disk.open(&name, Access::Read).map_err(failed("open", &name))?;
         let mut source = FileSource::new(file, span.end.offset);
-        let mut expected = span.info.start.expected;
-        expected.epoch_max = u32::MAX;
-        let mut walker = Walker::new(span.info.seed, span.info.start.offset, expected);
+        let mut walker = span.info.walker();
         let mut last = None;
         while let Step::Frame(frame) = walker.step(&mut source).map_err(failed("read", &name))? {
             let ids = frame.records().filter_map(|(_, record)| Some(decode_event(&record)?.id()));

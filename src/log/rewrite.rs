@@ -10,7 +10,7 @@ use super::tail::CommitFailure;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
     FRAME_HEADER_BYTES, FileName, Frame, FrameHeader, FrameKind, Purpose, REWRITE_NOT_KNOWN,
-    SegmentHeader, Source, Step, Walker, decode_event, name_of, patch_header, push_stub,
+    SegmentHeader, Source, Step, decode_event, name_of, patch_header, push_stub,
 };
 use crate::segment::FileSource;
 use crate::sync::Arc;
@@ -116,9 +116,7 @@ fn each_frame(
     mut visit: impl FnMut(&Frame<'_>) -> Result<()>,
 ) -> Result<u64> {
     let name = info.name();
-    let mut expected = info.start.expected;
-    expected.epoch_max = u32::MAX;
-    let mut walker = Walker::new(info.seed, info.start.offset, expected);
+    let mut walker = info.walker();
     while walker.expected.number <= end.frame {
         let offset = walker.offset;
         match walker.step(source).map_err(failed("read", &name))? {

@@ -216,9 +216,7 @@ fn verify_frames(
     report: &mut VerifyReport,
 ) -> Result<Walker> {
     let name = segment.name();
-    let mut start = segment.start;
-    start.expected.epoch_max = u32::MAX;
-    let mut walker = Walker::new(segment.seed, start.offset, start.expected);
+    let mut walker = segment.walker();
     report.frames += 1;
     while walker.offset < bounds.offset && walker.expected.number <= bounds.frame {
         let bad = match walker.step(source).map_err(failed("read", &name))? {

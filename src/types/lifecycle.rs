@@ -4,6 +4,7 @@
 //! or who asks. Hidden events stay in the log, with their positions and versions, until their bytes
 //! are reclaimed.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::error::{Error, Result};
@@ -123,16 +124,18 @@ impl HiddenReason {
             _ => return None,
         })
     }
+}
 
-    /// Why, for people: the end of a sentence about an event.
-    pub(crate) fn in_words(self) -> &'static str {
-        match self {
+/// Why, for people: the end of a sentence about an event.
+impl fmt::Display for HiddenReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Truncated => "its stream was truncated",
             Self::BeyondKeepLast => "its stream keeps only newer ones",
             Self::Expired => "it was older than its stream keeps events",
             Self::Deleted => "its stream was deleted",
             Self::Tombstoned => "its stream was deleted for good",
-        }
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::open_to_write;
+use super::open_there_to_write;
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::{Messages, Out, counted};
@@ -112,8 +112,7 @@ pub fn run(global: &Global, args: &KeysArgs) -> Result<(), Failure> {
             }
         }
         What::Import { file, json } => {
-            drop(open_to_read(global)?);
-            let store = open_to_write(global, &messages)?;
+            let store = open_there_to_write(global, &messages)?;
             let imported = store.import_keys(file)?;
             store.close()?;
             let (added, forgotten) = (imported.added, imported.forgotten);

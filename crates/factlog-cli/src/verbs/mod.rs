@@ -34,6 +34,7 @@ use factlog::{ErrorKind, Store};
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::Messages;
+use crate::select::open_to_read;
 
 /// Whatever a store can hold, the command can append: what was exported must be importable.
 const EVENT_DATA_MAX: usize = 64 << 20;
@@ -56,6 +57,12 @@ fn open_to_write(global: &Global, messages: &Messages) -> Result<Store, Failure>
         messages.say(format!("note: {note}"));
     }
     Ok(store)
+}
+
+/// The same, where there is a store: it is not made by changing something in it.
+fn open_there_to_write(global: &Global, messages: &Messages) -> Result<Store, Failure> {
+    drop(open_to_read(global)?);
+    open_to_write(global, messages)
 }
 
 /// Whether an error is about the events offered, so that others can still be stored.

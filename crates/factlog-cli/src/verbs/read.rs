@@ -3,7 +3,7 @@
 //! Knows: the options and how they become one read. Does not know: how events are printed.
 
 use clap::{Args, ValueEnum};
-use factlog::{Hidden, HiddenReason, Position, Read, Store, Timestamp, Version};
+use factlog::{Hidden, Position, Read, Store, Timestamp, Version};
 
 use crate::args::Global;
 use crate::exit::Failure;
@@ -108,8 +108,7 @@ pub fn run(global: &Global, args: &ReadArgs) -> Result<(), Failure> {
             continue;
         }
         if let Some(reason) = event.hidden() {
-            let why = why_hidden(reason);
-            messages.say(format!("position {} is hidden: {why}", event.position()));
+            messages.say(format!("position {} is hidden: {reason}", event.position()));
         }
         view.event(&mut out, &event)?;
         printed += 1;
@@ -147,17 +146,6 @@ fn read(store: &Store, target: &Target, args: &ReadArgs) -> Read {
         read = read.limit(limit);
     }
     if args.back { read.backward() } else { read }
-}
-
-fn why_hidden(reason: HiddenReason) -> &'static str {
-    match reason {
-        HiddenReason::Truncated => "its stream is truncated before a later version",
-        HiddenReason::BeyondKeepLast => "its stream keeps fewer events",
-        HiddenReason::Expired => "it is older than its stream keeps events",
-        HiddenReason::Deleted => "its stream was deleted after it",
-        HiddenReason::Tombstoned => "its stream was deleted for ever",
-        _ => "its stream says so",
-    }
 }
 
 /// A read of the target, with the filters that indexes answer.

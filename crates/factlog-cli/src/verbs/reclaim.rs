@@ -7,11 +7,10 @@ use factlog::ReclaimReport;
 use serde::Serialize;
 
 use super::damage::{Damaged, places, said};
-use super::open_to_write;
+use super::open_there_to_write;
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::{Messages, Out, counted};
-use crate::select::open_to_read;
 
 const EXAMPLES: &str = "\
 What `factlog stream` hides (deleted, truncated, beyond the newest, too old) is still in the log.
@@ -68,9 +67,7 @@ pub fn run(global: &Global, args: &ReclaimArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(text.into()));
     }
     let messages = Messages::new(global);
-    // A store is not made by taking something from it.
-    drop(open_to_read(global)?);
-    let store = open_to_write(global, &messages)?;
+    let store = open_there_to_write(global, &messages)?;
     let report = store.reclaim()?;
     store.close()?;
     let mut out = Out::new(global);

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use factlog::{ErrorKind, Expect, Retention, Store, StreamName, StreamState, Version};
 use serde::Serialize;
 
-use super::open_to_write;
+use super::open_there_to_write;
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::{Messages, Out, counted};
@@ -145,9 +145,7 @@ fn change(
 ) -> Result<(), Failure> {
     let name = StreamName::new(stream)?;
     let messages = Messages::new(global);
-    // A store is not made by changing something in it.
-    drop(open_to_read(global)?);
-    let store = open_to_write(global, &messages)?;
+    let store = open_there_to_write(global, &messages)?;
     act(&store, &name).map_err(|error| match error.kind() {
         ErrorKind::Invalid => Failure::Usage(error.message().to_owned()),
         ErrorKind::NotFound => Failure::NotFound(error.message().to_owned()),

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use factlog::{ErrorKind, Position, Store};
 use serde::Serialize;
 
-use super::open_to_write;
+use super::open_there_to_write;
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::{Messages, Out, counted};
@@ -147,9 +147,7 @@ fn print(out: &mut Out, subscriber: &Subscriber, json: bool) -> Result<(), Failu
 
 fn reset(global: &Global, name: &str, to: Place, create: bool) -> Result<(), Failure> {
     let messages = Messages::new(global);
-    // A store is not made by setting something back in it.
-    drop(open_to_read(global)?);
-    let store = open_to_write(global, &messages)?;
+    let store = open_there_to_write(global, &messages)?;
     let before = store.checkpoint(name)?;
     if before.is_none() && !create {
         return Err(missing(name));
