@@ -48,7 +48,14 @@ impl<'a> BackupOptions<'a> {
         self
     }
 
-    /// Tells what would be copied, and writes nothing. Default: false.
+    /// Whether what the store has trimmed since goes from an earlier backup too. Default: false:
+    /// such a run is refused, because the backup may be all that is left of those events.
+    pub fn follow_trim(mut self, follow_trim: bool) -> Self {
+        self.plan.follow_trim = follow_trim;
+        self
+    }
+
+    /// Tells what would be copied, and what let go; writes nothing. Default: false.
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.plan.dry_run = dry_run;
         self
@@ -124,6 +131,9 @@ pub struct BackupReport {
     pub segments_copied: u64,
     /// Bytes that were copied.
     pub bytes_copied: u64,
+    /// The first and the last position that an earlier backup held and that went from it with this
+    /// run, because the store has trimmed them: see [`BackupOptions::follow_trim`].
+    pub let_go: Option<(Position, Position)>,
     /// Checkpoints saved beside the log; those that batches carry are in it.
     pub checkpoints: u64,
     /// Snapshots saved beside the log.
@@ -196,7 +206,8 @@ impl Store {
     /// `Invalid` when something else is in the directory, such as a backup of another store or of
     /// another history, or when the log ends before [`BackupOptions::through`]; `Damaged` when the
     /// store is, with the earlier backup as it was; `Trimmed` when the backup ends before the log
-    /// begins; `Locked`, `DiskFull`, `Io`, also when the log is trimmed meanwhile: call again.
+    /// begins, or holds events that were trimmed since (see [`BackupOptions::follow_trim`]), and is
+    /// as it was; `Locked`, `DiskFull`, `Io`, also when the log is trimmed meanwhile: call again.
     pub fn backup(
         &self,
         directory: impl AsRef<Path>,
@@ -224,6 +235,7 @@ impl Store {
             bytes: done.bytes,
             segments_copied: done.brought.copied,
             bytes_copied: done.brought.bytes,
+            let_go: done.let_go,
             checkpoints: done.checkpoints,
             snapshots: done.snapshots,
         })

@@ -127,7 +127,8 @@ fn a_time_before_what_is_left_is_trimmed_too() {
     assert_eq!(at(first.get()).unwrap().position.get(), first.get() + 1);
 }
 
-/// A later backup takes over what is known of the trimmed segments, and lets them go.
+/// A later backup takes over what is known of the trimmed segments, and lets them go: but only when
+/// it is told to, and it says so. The backup may be all that is left of them.
 #[test]
 fn a_backup_is_carried_on_when_the_store_was_trimmed() {
     let disk = SimDisk::new(1);
@@ -135,11 +136,20 @@ fn a_backup_is_carried_on_when_the_store_was_trimmed() {
     let to = disk.directory("backup");
     fill(&store, 0..80);
     backup(&store, &to).unwrap();
+    let mut begins = Position::new(1);
     for before in [40, 60] {
         let told = store.trim(Trim::before(Position::new(before))).unwrap();
         fill(&store, before * 10..before * 10 + 5);
-        let report = backup(&store, &to).unwrap();
+        let refused = backup(&store, &to).unwrap_err();
+        let kept = (refused.kind(), refused.position());
+        assert_eq!(kept, (ErrorKind::Trimmed, Some(told.first_position)), "{refused}");
+        assert_eq!(read_only(&to).unwrap().first_position(), begins);
+        let follow = BackupOptions::default().follow_trim(true);
+        let report = store.backup_on(Arc::new(to.clone()), follow).unwrap();
         assert!(report.segments_copied <= 2, "{report:?}");
+        let last_gone = Position::new(told.first_position.get() - 1);
+        assert_eq!(report.let_go, Some((begins, last_gone)));
+        begins = told.first_position;
         let copy = read_only(&to).unwrap();
         assert_eq!(copy.first_position(), told.first_position);
         assert_eq!(answers(&copy).unwrap(), answers(&store).unwrap());

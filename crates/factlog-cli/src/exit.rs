@@ -18,7 +18,7 @@ pub const CONFLICT: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 /// Another process has the store open for writing.
 pub const LOCKED: u8 = 5;
-/// An import refused lines and stored the rest.
+/// An import refused lines and stored the rest; or a backup would have let go of events.
 pub const REFUSED: u8 = 6;
 /// An unfinished end that was never acknowledged, or something else that can be repaired.
 pub const TORN: u8 = 10;
@@ -38,6 +38,8 @@ pub enum Failure {
     Usage(String),
     /// There is no such thing.
     NotFound(String),
+    /// It would lose something, and was not told to.
+    Refused(String),
     /// A proof of the demo did not hold.
     Disproved(String),
     /// A file or pipe could not be read or written.
@@ -61,6 +63,7 @@ impl Failure {
             Self::Store(error) => code_of(error.kind()),
             Self::Usage(_) => USAGE,
             Self::NotFound(_) => NOT_FOUND,
+            Self::Refused(_) => REFUSED,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => NOT_FOUND,
             Self::Io { .. } | Self::Disproved(_) => UNEXPECTED,
             Self::Pipe => 0,
@@ -72,7 +75,9 @@ impl Failure {
         match self {
             Self::Store(error) => Some(error.to_string()),
             Self::Usage(text) => Some(format!("{text}; see `factlog --help`")),
-            Self::NotFound(text) | Self::Disproved(text) => Some(text.clone()),
+            Self::NotFound(text) | Self::Refused(text) | Self::Disproved(text) => {
+                Some(text.clone())
+            }
             Self::Io { what, source } => Some(format!("{what}: {source}")),
             Self::Pipe | Self::Code(_) => None,
         }
