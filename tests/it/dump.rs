@@ -74,6 +74,13 @@ fn a_part_of_a_file_is_shown_from_an_offset_on() {
     let rest = pieces(&on(&disk).from(second), SEGMENT_1).unwrap();
     let wanted: Vec<_> = all.iter().filter(|piece| piece.offset >= second).cloned().collect();
     assert_eq!(rest, wanted);
+    // An offset is what an error names: whatever holds it is shown, and what came before is not.
+    for within in [second + 1, second + 64, second + frames[1].bytes - 1] {
+        let shown = pieces(&on(&disk).from(within), SEGMENT_1).unwrap();
+        let held = all.iter().filter(|piece| piece.offset + piece.bytes > within);
+        assert_eq!(shown, held.cloned().collect::<Vec<_>>(), "from {within}");
+        assert_eq!(shown[0], *frames[1], "from {within}");
+    }
     let heads = pieces(&on(&disk).headers_only(true), SEGMENT_1).unwrap();
     assert!(heads.iter().all(|piece| piece.depth == 0) && heads.len() < all.len());
 }

@@ -107,6 +107,13 @@ fn a_file_is_shown_piece_by_piece() {
     assert!(text.contains("batch frame") && !text.contains("  event "), "{text}");
     let hex = home.on(&["dump", "1", "--hex", "--offset", "4096"], "").out;
     assert!(hex.contains("46 4c 46 52") && hex.contains("FLFR"), "{hex}");
+    // The frame that holds the offset, which is what an error names.
+    let frame = all.iter().filter(|piece| piece["kind"] == "batch frame").nth(1).unwrap();
+    for within in [0, 8, 70] {
+        let offset = (frame["offset"].as_u64().unwrap() + within).to_string();
+        let shown = home.values(&["dump", "1", "--json", "--offset", &offset]);
+        assert_eq!(&shown[0], frame, "at {offset}");
+    }
     let alone = home.file("alone.seg");
     std::fs::copy(home.segment(), &alone).unwrap();
     let shown = home.ok(&["dump", alone.to_str().unwrap(), "--json"]).out;
