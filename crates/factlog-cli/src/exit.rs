@@ -73,7 +73,10 @@ impl Failure {
 
     fn sentence(&self) -> Option<String> {
         match self {
-            Self::Store(error) => Some(error.to_string()),
+            Self::Store(error) => Some(match next_step(error.kind()) {
+                "" => format!("{error:#}"),
+                step => format!("{error:#}; {step}"),
+            }),
             Self::Usage(text) => Some(format!("{text}; see `factlog --help`")),
             Self::NotFound(text) | Self::Refused(text) | Self::Disproved(text) => {
                 Some(text.clone())
@@ -96,6 +99,24 @@ pub fn code_of(kind: ErrorKind) -> u8 {
         ErrorKind::Damaged => DAMAGED,
         ErrorKind::Unsupported => FORMAT,
         _ => UNEXPECTED,
+    }
+}
+
+/// What to do about it from a shell: the store's own errors speak to programs.
+fn next_step(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Conflict => "`factlog read` shows what came between",
+        ErrorKind::IdConflict | ErrorKind::DuplicateIdInBatch => "give every event its own id",
+        ErrorKind::DiskFull => "free space and run it again",
+        ErrorKind::Locked => "end the process that writes, or wait for it; reading works meanwhile",
+        ErrorKind::Damaged => {
+            "`factlog verify` says what is damaged and `factlog repair` what can be mended; \
+             whatever is sound can be read meanwhile"
+        }
+        ErrorKind::Unsupported => "use a newer factlog",
+        ErrorKind::Poisoned => "run it again",
+        ErrorKind::InDoubt => "run it again with the same event ids",
+        _ => "",
     }
 }
 
