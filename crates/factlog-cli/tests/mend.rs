@@ -166,6 +166,13 @@ fn bench_measures_the_disk_first_and_leaves_nothing() {
     assert!(rows.iter().all(|row| row["per_second"].as_f64().unwrap() > 0.0));
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
     assert_eq!(home.run(&["bench", "--writers", "0", "--dir", &place], "").code, 2);
+    // It ended the process by asking for that much memory, and left its directory.
+    for much in [["--size", "99999999999"], ["--batch", "99999999999"], ["--writers", "999999999"]]
+    {
+        let run = home.run(&[["bench", "--dir", &place].as_slice(), &much].concat(), "");
+        assert_eq!(run.code, 2, "{much:?}: {}", run.err);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+    }
     assert_eq!(home.run(&["bench", "--dir", "/nowhere/at/all"], "").code, 4);
 }
 
