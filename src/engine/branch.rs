@@ -99,6 +99,7 @@ impl Engine {
             settings: &self.settings,
             now: self.clock.now(),
             link: plan.link,
+            verify: plan.verify,
         };
         let mut done = self.told(&prefix, self.store);
         branch.first_head()?;

@@ -29,6 +29,8 @@ pub(crate) struct Branch<'a> {
     pub now: u64,
     /// Whether the two may share files.
     pub link: bool,
+    /// Whether what they share is read and checked, as what is copied always is.
+    pub verify: bool,
 }
 
 impl Branch<'_> {
@@ -110,7 +112,7 @@ impl Branch<'_> {
             // Only what nobody cuts any more is shared: a recovery of the other store may cut its
             // newest segment before an end that this one names.
             let shared = self.link && (span.settled || planted!(TailLinked));
-            if shared && link_span(from, span, to)? {
+            if shared && link_span(from, span, to, self.verify)? {
                 brought.linked += 1;
             } else {
                 copy_span(from, span, to, true)?;

@@ -99,12 +99,15 @@ pub(super) fn remove_all(to: &dyn Disk, which: impl Fn(FileName) -> bool) -> Res
     Ok(())
 }
 
-/// Gives a settled segment a second name. False where the two directories cannot share files; its
-/// name is durable with the next sync of the directory.
-pub(super) fn link_span(from: &dyn Disk, span: &Span, to: &dyn Disk) -> Result<bool> {
+/// Gives a settled segment a second name; with `verify` it is read and checked before. False where
+/// the two directories cannot share files; its name is durable with the next sync of the directory.
+pub(super) fn link_span(from: &dyn Disk, span: &Span, to: &dyn Disk, verify: bool) -> Result<bool> {
     let name = span.info.name();
-    // Whoever sealed it synced it; the process that asks may not be the one that did.
     let file = from.open(&name, Access::Read).map_err(failed("open", &name))?;
+    if verify && !holds(&file, span)? {
+        return Err(unsound(name));
+    }
+    // Whoever sealed it synced it; the process that asks may not be the one that did.
     file.sync().map_err(failed("sync", &name))?;
     match from.link(&name, to, &name) {
         Err(error) if cannot_share(error.kind()) => Ok(false),
@@ -127,12 +130,16 @@ pub(super) fn copy_span(from: &dyn Disk, span: &Span, to: &dyn Disk, verify: boo
     copy_bytes(&*source, &*copy, (&name, span.end.offset))?;
     if verify && !holds(&copy, span)? {
         if !holds(&source, span)? {
-            return Err(Error::damaged(name, 0, "segment does not check up to its end"));
+            return Err(unsound(name));
         }
         let text = format!("the copy of {name} in {} does not read back", to.location());
         return Err(Error::new(ErrorKind::Io, text));
     }
     put_in_place(to, &temporary, &name)
+}
+
+fn unsound(name: String) -> Error {
+    Error::damaged(name, 0, "segment does not check up to its end")
 }
 
 /// Copies a file up to its end, and syncs what was copied.
