@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::options::Options;
 use crate::disk::{Disk, DiskLock, RealDisk};
-use crate::engine::doubtful_sidecars;
+use crate::engine::{IndexCheck, check_indexes};
 use crate::format::{FileName, name_of};
 use crate::log::{Diagnosis, verify_log};
 use crate::sync::Arc;
@@ -115,7 +115,12 @@ impl Options {
             Repair::Write => Some(locked(&*disk)?),
             Repair::DryRun => None,
         };
+        let lock_file = name_of(FileName::Lock);
         let found = Diagnosis::of(&disk, progress)?;
+        if how == Repair::DryRun && disk.is_locked(&lock_file).unwrap_or(false) {
+            // What looks unfinished beside a writer is what it is doing now.
+            return Ok(Repaired { writer: true, beyond: found.beyond, ..Repaired::default() });
+        }
         let mut repaired = Repaired {
             written: false,
             steps: found.steps(&*disk)?,
@@ -131,8 +136,13 @@ impl Options {
         if !found.beyond.is_empty() {
             return Ok(repaired);
         }
-        repaired.sidecars_rebuilt = doubtful_sidecars(&*disk, None, &mut |_, _| ())?;
+        let IndexCheck { doubtful, absent } = check_indexes(&*disk, None, &mut |_, _| ())?;
+        repaired.sidecars_rebuilt = doubtful;
+        let there = |file: &str| absent.iter().all(|index| index.file != file);
+        let absent_note = |index: &SidecarRebuilt| format!("{}: {}", index.file, index.why);
         if how == Repair::DryRun {
+            let made = |note| format!("{note}; whoever opens the store for writing makes it");
+            repaired.notes = absent.iter().map(absent_note).map(made).collect();
             return Ok(repaired);
         }
         found.mend(&disk, (self.segment_bytes_wanted(), self.now()))?;
@@ -151,8 +161,11 @@ impl Options {
         repaired.written = true;
         repaired.set_aside = report.set_aside;
         repaired.frames_rescued = report.frames_rescued;
-        repaired.sidecars_rebuilt = report.sidecars_rebuilt;
+        let (anew, absent): (Vec<_>, Vec<_>) =
+            report.sidecars_rebuilt.into_iter().partition(|index| there(&index.file));
+        repaired.sidecars_rebuilt = anew;
         repaired.notes = report.notes;
+        repaired.notes.extend(absent.iter().map(absent_note).map(|note| note + "; made"));
         Ok(repaired)
     }
 

@@ -11,6 +11,7 @@ mod keyed;
 mod live;
 mod names;
 mod record;
+mod remains;
 mod scan;
 #[cfg(feature = "forget")]
 mod sealed;
@@ -45,6 +46,7 @@ pub(crate) use names::{FileName, KeptFile, Purpose, name_of};
 pub(crate) use record::{
     RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, patch_record, push_record,
 };
+pub(crate) use remains::each_whole_record;
 pub(crate) use scan::{Bad, Expected, Frame, Source, Step, Walker, find_header};
 #[cfg(feature = "forget")]
 pub(crate) use sealed::{SECRET_BYTES, Secret, key_of, seal, unseal};

@@ -94,6 +94,44 @@ fn a_lost_head_is_repaired_when_told_to() {
     assert_eq!(home.lines(&["read"]).len(), 4);
 }
 
+/// Missing is lost as well: the dry run said "nothing to repair", and --write made both anew.
+#[test]
+fn heads_that_are_missing_are_made_anew_as_the_dry_run_says() {
+    let home = Home::filled(4);
+    for name in ["head-0", "head-1"] {
+        std::fs::remove_file(home.file("store").join(name)).unwrap_or_default();
+    }
+    let dry = home.on(&["repair", "--json"], "");
+    assert_eq!(dry.code, 10, "{}", dry.err);
+    let steps = dry.json()["steps"].clone();
+    let files: Vec<&Value> = steps.as_array().unwrap().iter().map(|step| &step["file"]).collect();
+    assert_eq!(files, ["head-0", "head-1"]);
+    assert_eq!(steps[0]["kept_in"], Value::Null);
+    let done = home.on(&["repair", "--write", "--json"], "");
+    assert_eq!((done.code, &done.json()["steps"]), (0, &steps), "{}", done.err);
+    assert_eq!(home.on(&["repair"], "").out, "nothing to repair\n");
+    assert_eq!(home.lines(&["read"]).len(), 4);
+}
+
+/// Beside a writer it said that there was something to repair, whatever the writer was doing.
+#[test]
+fn beside_a_writer_only_damage_is_judged() {
+    let home = Home::filled(4);
+    let store = factlog::Store::open(home.file("store")).unwrap();
+    store.append("A-1", factlog::Expect::Any, [factlog::NewEvent::binary("T", "")]).unwrap();
+    let before = home.bytes_of_everything();
+    let run = home.on(&["repair", "--json"], "");
+    assert_eq!((run.code, &run.json()["writer"]), (5, &true.into()), "{}", run.err);
+    let text = home.on(&["repair"], "");
+    assert!(text.out.contains("a process has the store open for writing"), "{}", text.out);
+    let refused = home.on(&["repair", "--write"], "");
+    assert_eq!(refused.code, 5);
+    assert!(!refused.err.contains("open read-only"), "a step of the shell: {}", refused.err);
+    assert_eq!(home.bytes_of_everything(), before);
+    drop(store);
+    assert_eq!(home.on(&["repair"], "").code, 0);
+}
+
 #[test]
 fn a_file_is_shown_piece_by_piece() {
     let home = Home::filled(3);
@@ -135,8 +173,8 @@ fn verify_looks_deeper_and_at_one_segment_when_asked() {
     assert_eq!(home.on(&["verify", "--segment", "7"], "").code, 4);
     let answer = home.on(&["verify", "--deep", "--json"], "").json();
     let expected = json!({
-        "clean": true, "events": 3, "lost": 0, "segments": 1, "torn": null, "damage": [],
-        "doubtful": [],
+        "clean": true, "events": 3, "uncertified": 0, "lost": 0, "segments": 1, "torn": null,
+        "damage": [], "doubtful": [], "absent": [],
     });
     assert_eq!(answer, expected);
 }
