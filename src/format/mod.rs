@@ -37,7 +37,7 @@ pub(crate) use control::{
 pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,
 };
-pub(crate) use head::{ANCESTORS_MAX, Head};
+pub(crate) use head::{ANCESTORS_MAX, Ancestor, Head};
 pub(crate) use keyed::{
     KEYED_ALIGN, KEYED_VALUE_MAX, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step,
 };

@@ -3,6 +3,8 @@
 //! Knows: when a file may be shared, and what makes a copy the one it should be. Does not know:
 //! heads. Nothing gets its name before all of it is synced.
 
+use uuid::Uuid;
+
 use super::base::TrimBase;
 use super::files::{
     COPY_BYTES, create_temporary, failed, is_ours, put_in_place, read_small, replace_file,
@@ -14,7 +16,7 @@ use crate::disk::{Access, Disk, DiskFile, DiskLock};
 use crate::format::{FileName, Head, Purpose, SEGMENT_HEADER_BYTES, SegmentHeader, Step, name_of};
 use crate::segment::FileSource;
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Result};
+use crate::types::{Error, ErrorKind, IdScope, Result};
 
 /// What it took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,6 +85,22 @@ pub(super) fn occupant(to: &dyn Disk) -> Result<Option<Head>> {
             Err(Error::damaged(&**name, 0, "there is this file, and no head that checks"))
         }
     }
+}
+
+/// The head of a store that is to be made: a new one, or that of an earlier try which did not come
+/// to its end.
+///
+/// # Errors
+/// As [`occupant`]; `Invalid` when the directory holds a store.
+pub(crate) fn first_head(to: &dyn Disk, id_scope: IdScope) -> Result<Head> {
+    let text = match occupant(to)? {
+        None => return Ok(Head::first(Uuid::new_v4(), id_scope)),
+        Some(Head { unfinished: true, backup: false, store, generation, .. }) => {
+            return Ok(Head { generation, ..Head::first(store, id_scope) });
+        }
+        Some(_) => format!("{} holds a store already", to.location()),
+    };
+    Err(Error::invalid(text))
 }
 
 /// Removes the files of a kind, those with the highest names first.

@@ -132,6 +132,28 @@ fn beside_a_writer_only_damage_is_judged() {
     assert_eq!(home.on(&["repair"], "").code, 0);
 }
 
+/// Whoever had pressed Ctrl-C was told the next time that the directory is not empty.
+#[test]
+fn an_interrupted_salvage_is_begun_anew_and_never_over_a_store() {
+    let home = Home::filled(4);
+    let (new, old) = paths(&home);
+    std::fs::create_dir(&new).unwrap();
+    for left in ["lock", "new-6.tmp"] {
+        std::fs::write(home.file("salvaged").join(left), "left").unwrap();
+    }
+    let run = home.run(&["salvage", &new, "--dir", &old], "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    let wanted = home.lines(&["export"]);
+    assert_eq!(home.ok(&["export", "--dir", &new]).out.lines().collect::<Vec<_>>(), wanted);
+    let again = home.run(&["salvage", &new, "--dir", &old], "");
+    assert_eq!(again.code, 2, "{}", again.err);
+    for head in ["head-0", "head-1"] {
+        std::fs::remove_file(home.file("salvaged").join(head)).unwrap();
+    }
+    let headless = home.run(&["salvage", &new, "--dir", &old], "");
+    assert_eq!(headless.code, 2, "a store that has lost its head is one: {}", headless.err);
+}
+
 #[test]
 fn a_file_is_shown_piece_by_piece() {
     let home = Home::filled(3);
