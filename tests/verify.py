@@ -141,8 +141,11 @@ class Segment:
             raise Bad("a frame's records are not those of its header")
         if header.kind != BATCH and (header.part or header.events or header.batch_frames or header.batch_events):
             raise Bad("a frame that is not of a batch has a part or counts")
-        chain = crc32(self.data[at + 40:at + 60], crc32(self.data[at + 8:at + 36], header.chain))
-        return Frame(self, at, header, records, chain)
+        return Frame(self, at, header, records, self.chain(at, header))
+
+    def chain(self, at, header):
+        """The chain value behind the frame whose header is there (section 6)."""
+        return crc32(self.data[at + 40:at + 60], crc32(self.data[at + 8:at + 36], header.chain))
 
     def find_opening(self):
         """Section 8: what makes an opening frame valid."""
@@ -322,20 +325,41 @@ class Store:
         stores = [header[0] for header in headers]
         if not headers:
             return []
-        store, last, scope, _ = max(headers, key=lambda header: (stores.count(header[0]), header[1]))
+        line = self.line(headers)
+        most = max(headers, key=lambda header: (stores.count(header[0]), header[1]))
+        store, last, scope, _ = most if line is None else headers[-1]
+        line = line or []
         mine = [Segment(number, name, self.load(name), store) for uuid, number, _, name in headers if uuid == store]
         epochs = [header.epoch for segment in mine[-2:] for _, header in segment.headers(BLOCK, len(segment.data))]
-        first, base = self.beginning(last, store)
-        return [(0, first, last, store, scope, [], max(epochs, default=0) + 1, 0, 0, base)]
+        first, base = self.beginning(last, [store] + [uuid for uuid, _ in line])
+        return [(0, first, last, store, scope, line, max(epochs, default=0) + 1, 0, 0, base)]
 
-    def beginning(self, last, store):
+    def line(self, headers):
+        """The ancestors that segment headers tell of, or None if they are of no one line (section 3)."""
+        found = []
+        for (store, number, _, name), (later, after, _, other) in zip(headers, headers[1:]):
+            if store == later:
+                continue
+            if len(found) >= 1024 or any(uuid == later for uuid, _ in found) or number + 1 != after:
+                return None
+            one, next_ = Segment(number, name, self.load(name), store), Segment(after, other, self.load(other), later)
+            _, first = next(next_.headers(BLOCK, len(next_.data)), (0, None))
+            if first is None or first.kind != OPENING:
+                return None
+            if not any(header.number + 1 == first.number and one.chain(at, header) == first.chain
+                       for at, header in one.headers(BLOCK, len(one.data))):
+                return None
+            found.append((store, number))
+        return found
+
+    def beginning(self, last, stores):
         """Where a log without a head begins, and its base (section 3)."""
         names = os.listdir(self.directory)
         known = [(1, 0)]
         for name in names:
             if len(name) == 25 and name.endswith(".base") and name[:20].isdigit():
                 base = Base(name, self.load(name) or b"")
-                if not base.bad and base.number == int(name[:20]) and base.store == store and base.first <= last:
+                if not base.bad and base.number == int(name[:20]) and base.store in stores and base.first <= last:
                     known.append((base.first, base.number))
         whole = [(first, base) for first, base in sorted(known)
                  if all("%020d.seg" % number in names for number in range(first, last + 1))]

@@ -1,15 +1,18 @@
-//! Layer 7.8: bodies of the fuzz targets, shared with the tests that replay their corpora.
+//! Layer 7.9: bodies of the fuzz targets, shared with the tests that replay their corpora.
 //!
 //! Knows: how to feed arbitrary bytes to what reads, decides and recovers. Does not know: fuzzers.
 //! Nothing here is part of the public promise. A body fails by panicking, hanging or asking for too
 //! much memory; each says in its own comment what it asserts. `fuzz/README.md` tells how they run.
 
+mod copies;
 mod directory;
 mod files;
 mod input;
 #[cfg(feature = "forget")]
 mod keyring;
+mod model;
 mod program;
+mod removal;
 mod repair;
 mod segment;
 mod words;

@@ -1,20 +1,19 @@
-//! Layer 7.7: operations, faults and crash points against a model of what a store promises.
+//! Layer 7.8: operations, faults and crash points against a model of what a store promises.
 //!
-//! Knows: the model, a list of batches and what was answered to each. Does not know: how a store
-//! keeps them. One thread and no background work, so that an input always does the same.
+//! Knows: which steps there are, and what each may answer. Does not know: what a store must then
+//! hold (`model.rs`). One thread and no background work, so that an input always does the same.
 
-use uuid::Uuid;
-
+use super::copies::{self, Copy};
 use super::input::Input;
+use super::model::{CHECKPOINT, Fact, Model, STREAMS};
+use super::removal;
 use crate::api::{Options, Store};
 use crate::clock::ManualClock;
 use crate::disk::{Disk, Fault, FaultCall, FaultKind, SimDisk};
 use crate::engine::Appended;
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Expect, NewEvent, Position, Result, Version};
+use crate::types::{Error, ErrorKind, Expect, Position, Result, Version};
 
-const STREAMS: [&str; 3] = ["Order-1", "Order-2", "Cart-1"];
-const CHECKPOINT: &str = "reader";
 const STEPS_MAX: u32 = 64;
 const FULL: i32 = 28;
 const BROKEN: i32 = 5;
@@ -35,57 +34,6 @@ const KINDS: [FaultKind; 5] = [
     FaultKind::ShortWrite(BROKEN),
 ];
 
-#[derive(Debug, Clone)]
-struct Fact {
-    stream: &'static str,
-    number: u64,
-    size: usize,
-}
-
-impl Fact {
-    fn event(&self) -> NewEvent {
-        let data = vec![self.number.to_le_bytes()[0]; self.size];
-        NewEvent::binary("Noted", data).id(Uuid::from_u128(u128::from(self.number)))
-    }
-}
-
-/// What the caller knows.
-#[derive(Debug, Default)]
-struct Model {
-    /// In the log, in order; acknowledged, or found when the store was opened.
-    stored: Vec<Vec<Fact>>,
-    /// Sent after those and answered `InDoubt`, or never: each may be in the log if all before are.
-    doubtful: Vec<Vec<Fact>>,
-    /// What the checkpoint may be.
-    checkpoint: Vec<Option<u64>>,
-    numbers: u64,
-}
-
-impl Model {
-    fn events(&self) -> u64 {
-        self.stored.iter().map(|batch| batch.len() as u64).sum()
-    }
-
-    fn version(&self, stream: &str) -> u64 {
-        let facts = self.stored.iter().flatten();
-        facts.filter(|fact| fact.stream == stream).count() as u64
-    }
-
-    fn draw(&mut self, input: &mut Input<'_>, stream: &'static str) -> Vec<Fact> {
-        let shape = input.byte();
-        let size = match shape >> 4 {
-            0 => 3_000,
-            1 => 9_000,
-            size => usize::from(size) * 16,
-        };
-        let mut fact = || {
-            self.numbers += 1;
-            Fact { stream, number: self.numbers, size }
-        };
-        (0..=shape & 3).map(|_| fact()).collect()
-    }
-}
-
 /// One run: the disk, the open store if there is one, and what must hold.
 struct Run {
     disk: SimDisk,
@@ -97,15 +45,21 @@ struct Run {
     /// The directory may lose names that the cache still shows, and never says so again. No program
     /// can help that; only a power cut shows what there is.
     hidden: bool,
+    /// Whether the program also takes away, and copies.
+    removes: bool,
+    copies: Vec<Copy>,
 }
 
-/// A program of appends, retries, checkpoints, reopenings, faults, kills and power cuts. Input: two
-/// bytes about the disk, then one step after another. After each end the store opens, and what it
-/// then holds is what the model allows: everything acknowledged, in order, each batch whole, and
-/// nothing else.
+/// A program of appends, retries, checkpoints, reopenings, faults, kills and power cuts, and, if
+/// the first byte says so, of all that takes away or copies: trims, deleted and truncated streams,
+/// reclamations, forgotten subjects, backups, forks. Input: two bytes about the disk, then one step
+/// after another. After each end the store opens, and what it then holds is what the model allows:
+/// everything acknowledged, in order, each batch whole, and nothing else; what was taken away stays
+/// away. A copy that was made is there and right, and one that was not is no store.
 pub fn program(bytes: &[u8]) {
     let mut input = Input(bytes);
-    let aligned = input.byte() & 1 != 0;
+    let how = input.byte();
+    let (aligned, removes) = (how & 1 != 0, how & 2 != 0);
     let disk = SimDisk::new(input.byte().into());
     disk.set_shared_sector_damage(aligned);
     let options = Store::options()
@@ -113,8 +67,11 @@ pub fn program(bytes: &[u8]) {
         .segment_bytes(16 << 10)
         .align_commit(aligned)
         .clock(Arc::new(ManualClock::at(1_000)));
-    let model = Model { checkpoint: vec![None], ..Model::default() };
-    let mut run = Run { disk, options, store: None, model, aligned, hidden: false };
+    // Keys share sectors, as checkpoints do.
+    let options = if removes && !aligned { removal::with_keys(options) } else { options };
+    let (model, copies) = (Model::new(removes && !aligned), Vec::new());
+    let mut run =
+        Run { disk, options, store: None, model, aligned, hidden: false, removes, copies };
     run.open();
     for _ in 0..STEPS_MAX {
         if input.is_empty() {
@@ -127,7 +84,8 @@ pub fn program(bytes: &[u8]) {
 
 impl Run {
     fn step(&mut self, input: &mut Input<'_>) {
-        match input.below(16) {
+        match input.below(if self.removes { 24 } else { 16 }) {
+            16.. => self.remove(input),
             0..5 => {
                 let facts = self.facts(input);
                 self.append(facts, input.below(4), None);
@@ -164,6 +122,24 @@ impl Run {
         }
     }
 
+    /// Takes something away, or copies what there is.
+    fn remove(&mut self, input: &mut Input<'_>) {
+        let Some(store) = &self.store else { return };
+        let model = &mut self.model;
+        let done = match input.below(8) {
+            0 => removal::trim(store, model, input),
+            1 | 2 => removal::truncate(store, model, input),
+            3 => removal::delete(store, model, input),
+            4 | 5 => removal::reclaim(store, model),
+            6 => removal::forget(store, model),
+            _ => copies::copy(&self.disk, store, (model, &mut self.copies), input),
+        };
+        if let Err(error) = done {
+            self.refused(&error, None, None);
+        }
+        self.look();
+    }
+
     fn facts(&mut self, input: &mut Input<'_>) -> Vec<Fact> {
         let stream = input.pick(&STREAMS).copied().unwrap_or("Order-1");
         self.model.draw(input, stream)
@@ -176,7 +152,7 @@ impl Run {
         let (expect, holds) = match expect {
             1 => (Expect::Version(Version::new(version)), true),
             2 => (Expect::Version(Version::new(version + 1)), false),
-            3 => (Expect::NoStream, version == 0),
+            3 => (Expect::NoStream, version == 0 || self.model.is_deleted(stream)),
             _ => (Expect::Any, true),
         };
         let answer = commit(store, &facts, expect, carried);
@@ -232,6 +208,9 @@ impl Run {
     fn save(&mut self, input: &mut Input<'_>) {
         let Some(store) = self.store.as_ref().filter(|_| !self.aligned) else { return };
         let to = u64::from(input.byte()).min(store.last_position().get());
+        if to > 0 && to + 1 < store.first_position().get() {
+            return;
+        }
         match store.reset_checkpoint(CHECKPOINT, Position::new(to)) {
             Ok(()) => self.model.checkpoint = vec![Some(to)],
             Err(error) => self.refused(&error, None, Some(to)),
@@ -270,6 +249,7 @@ impl Run {
         self.hidden = false;
         self.disk.set_shared_sector_damage(self.aligned);
         self.open();
+        self.copies.iter().for_each(|copy| copy.check(&self.disk, &self.model));
     }
 
     /// Opening may fail while the disk does; then nothing is known to have changed.
@@ -291,6 +271,7 @@ impl Run {
         self.power_cut(input.number16().into());
         self.disk.clear_faults();
         self.reopen(true);
+        self.copies.iter().for_each(|copy| copy.check(&self.disk, &self.model));
         assert!(self.store.is_some(), "a sound disk, and the store does not open");
         let facts = self.facts(input);
         let before = self.model.stored.len();
@@ -298,46 +279,6 @@ impl Run {
         assert_eq!(self.model.stored.len(), before + 1, "a sound disk, and no append");
         let clean = self.store.as_ref().and_then(|store| store.verify().ok());
         assert!(clean.is_some_and(|report| report.damage.is_empty()), "damaged by itself");
-    }
-}
-
-impl Model {
-    /// What was found when the store was opened settles what was in doubt.
-    fn take(&mut self, store: &Store) {
-        let found = store.read_all().to_vec();
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => {
-                assert!(error.kind() == ErrorKind::Io, "{error:?}");
-                return;
-            }
-        };
-        let mut rest = found.as_slice();
-        let sent = self.stored.len();
-        let mut kept = Vec::new();
-        for (at, batch) in self.stored.drain(..).chain(self.doubtful.drain(..)).enumerate() {
-            let Some((part, behind)) = rest.split_at_checked(batch.len()) else {
-                assert!(at >= sent, "an acknowledged batch is gone");
-                assert!(rest.is_empty(), "half a batch");
-                break;
-            };
-            let same = part.iter().zip(&batch).all(|(event, fact)| {
-                let wanted = fact.event();
-                event.id() == wanted.id
-                    && event.data() == wanted.data
-                    && event.stream() == fact.stream
-            });
-            assert!(same, "another batch stands in its place");
-            rest = behind;
-            kept.push(batch);
-        }
-        assert!(rest.is_empty(), "events from nowhere: {:?}", rest.first());
-        self.stored = kept;
-        if let Ok(now) = store.checkpoint(CHECKPOINT) {
-            let now = now.map(Position::get);
-            assert!(self.checkpoint.contains(&now), "{now:?} of {:?}", self.checkpoint);
-            self.checkpoint = vec![now];
-        }
     }
 }
 

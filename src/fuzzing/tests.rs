@@ -236,6 +236,24 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("program", "full", vec![1, 3, 13, 1, 1, 5, 0, 0, 17, 0, 0, 1, 17, 0, 8, 0, 2, 33, 0]),
         ("program", "sync", vec![0, 4, 0, 0, 33, 0, 13, 0, 0, 2, 0, 1, 50, 0, 10, 6, 0, 9]),
     ]
+    .into_iter()
+    .chain(removals())
+    .collect()
+}
+
+/// Programs that take away and copy: large batches fill segments, then one step of each kind, a
+/// crash, and once more.
+fn removals() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let filled = [2, 1, 0, 0, 17, 0, 0, 0, 17, 0, 0, 2, 17, 0, 0, 1, 33, 0];
+    let steps: [(_, &[u8]); 5] = [
+        ("trimmed", &[16, 0, 6, 1, 11, 7, 9, 0, 0, 33, 0, 16, 0, 7, 1, 10]),
+        ("reclaimed", &[16, 1, 0, 3, 16, 4, 11, 5, 0, 16, 4, 0, 0, 33, 0, 8]),
+        ("deleted", &[16, 3, 0, 16, 5, 0, 0, 33, 3, 10, 16, 5, 16, 0, 9, 0, 9]),
+        ("forgotten", &[16, 6, 0, 2, 33, 0, 11, 3, 0, 16, 6, 9, 16, 6, 10]),
+        ("copied", &[16, 7, 3, 16, 7, 2, 0, 0, 33, 0, 11, 3, 3, 16, 7, 2, 16, 7, 5, 10]),
+    ];
+    let program = |(name, more)| ("program", name, [filled.as_slice(), more].concat());
+    steps.map(program).to_vec()
 }
 
 /// Writes the seeds when asked to; else checks that the sound store's files are what they were made

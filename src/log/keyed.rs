@@ -352,7 +352,9 @@ impl KeyedFile {
         }
         let file = create_temporary(&*self.disk, &temporary)?;
         file.write_at(&parts, 0).map_err(failed("write", &temporary))?;
-        file.sync().map_err(failed("sync", &temporary))?;
+        if !planted!(ForgottenUnsynced) {
+            file.sync().map_err(failed("sync", &temporary))?;
+        }
         // Opened while it has its name; it lives on without it.
         let old = secret.then(|| self.disk.open(&self.name, Access::Write).ok()).flatten();
         self.file = None;
@@ -360,7 +362,7 @@ impl KeyedFile {
         (self.entries, self.sequence, self.end) = (entries, sequence, parts.len() as u64);
         (self.ragged, self.damaged) = (false, None);
         // The new file is durable, so the old bytes are nobody's any more.
-        Ok(old.is_some_and(|old| wipe(&*old).is_ok()))
+        Ok(old.is_some_and(|old| planted!(KeyBytesLeft) || wipe(&*old).is_ok()))
     }
 
     /// What tells one state of the file from another: the first entry, which a new file has anew,

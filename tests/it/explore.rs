@@ -39,6 +39,9 @@ pub struct Counts {
     pub examined: u64,
     /// Programs that a full disk refused something.
     pub refused: u64,
+    /// Runs that made the log begin later, and that took data of events away.
+    pub trimmed: u64,
+    pub reclaimed: u64,
     /// Read-only openings beside the running program.
     pub followers: u64,
     /// Opened states after one crash, after two, after three.
@@ -63,6 +66,8 @@ impl Counts {
         self.examined += other.examined;
         self.followers += other.followers;
         self.refused += other.refused;
+        self.trimmed += other.trimmed;
+        self.reclaimed += other.reclaimed;
         self.deep.iter_mut().zip(other.deep).for_each(|(sum, more)| *sum += more);
     }
 }
@@ -79,6 +84,7 @@ impl fmt::Display for Counts {
         writeln!(f, "  {one} after one crash, {two} after two, {three} after three")?;
         writeln!(f, "  {} after a crash within recovery", self.in_recovery)?;
         writeln!(f, "  {} cuts within a write, {} examined whole", self.cuts, self.examined)?;
+        writeln!(f, "  {} runs trimmed, {} reclaimed", self.trimmed, self.reclaimed)?;
         write!(f, "  {} followers beside the program, {} refusals", self.followers, self.refused)
     }
 }

@@ -96,6 +96,11 @@ const BUGS: &[(&str, &str)] = &[
         "KeyNotSynced",
         "forget::crashes::a_power_cut_at_any_operation_leaves_no_event_without_its_key",
     ),
+    (
+        "ForgottenUnsynced",
+        "forget::crashes::a_power_cut_at_any_operation_leaves_no_event_without_its_key",
+    ),
+    ("KeyBytesLeft", "forget::keys::a_destroyed_key_is_in_no_file_any_more"),
     ("CheckpointBeforeEvents", "append::in_the_weaker_modes_reads_run_ahead_of_what_is_synced"),
     ("ResetForgotten", "subscriptions::checkpoints::of_saved_and_carried_the_later_counts"),
     (
@@ -114,6 +119,7 @@ const BUGS: &[(&str, &str)] = &[
     ("CheckpointsForgotten", "trim::nothing_goes_that_a_checkpoint_has_not_come_to_unless_told"),
     ("LossNotListed", "mend::a_lost_segment_leaves_lost_positions_in_its_place"),
     ("RepairedBeforeKept", "mend::what_is_known_otherwise_is_mended_and_the_original_kept"),
+    ("RewriteNotGuessed", "mend::a_rewritten_segment_is_given_its_header_back"),
     ("LockGivenBackEarly", "races::no_thread_of_a_closed_store_writes_beside_the_next_writer"),
     (
         "BranchHeadFirst",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use factlog::disk::{Disk, SimDisk};
 use factlog::{
     BackupOptions, Dump, ErrorKind, Expect, HiddenReason, ManualClock, PieceValue, Position,
-    Repair, RestoreTo, Salvaged, Store, Timestamp, Trim, Version,
+    Recovery, Repair, RestoreTo, Salvaged, Store, Timestamp, Trim, Version,
 };
 
 use crate::branches::{backup, fork, restore};
@@ -213,6 +213,46 @@ fn forks_of_trimmed_forks_know_what_was_trimmed() {
     assert!(again.verify().unwrap().clean);
     // The first store has all of it.
     assert_eq!(store.read_all().count().unwrap(), 90);
+}
+
+/// Most of a fork's segments carry the name of the store it came from, and so may its base: without
+/// a head they must not pass for that store, nor the fork's own events for nothing.
+#[test]
+fn a_fork_without_its_heads_is_made_anew_with_its_ancestors() {
+    for trims in [[None, None], [Some(30), None], [None, Some(40)], [Some(30), Some(60)]] {
+        let disk = SimDisk::new(1);
+        let store = open(&disk).unwrap();
+        fill(&store, 0..90);
+        let trim = |store: &Store, before: Option<u64>| {
+            if let Some(before) = before {
+                store.trim(Trim::before(Position::new(before))).unwrap();
+            }
+        };
+        trim(&store, trims[0]);
+        let forked = disk.directory("forked");
+        fork(&store, 80, &forked).unwrap();
+        for own in [1, 30] {
+            let disk = forked.copy();
+            let fork = open(&disk).unwrap();
+            fill(&fork, 200..200 + own);
+            trim(&fork, trims[1]);
+            let known = answers(&fork).unwrap();
+            fork.close().unwrap();
+            for head in ["head-0", "head-1"] {
+                disk.remove_file(head);
+            }
+            let what = format!("{trims:?}, {own} of its own");
+            let reader = read_only(&disk).unwrap();
+            assert_eq!(answers(&reader).unwrap().all, known.all, "{what}");
+            let rebuild = options().recovery(Recovery::RebuildHead);
+            let fork = rebuild.open_on(Arc::new(disk.clone())).unwrap();
+            assert_eq!(answers(&fork).unwrap(), known, "{what}");
+            fill(&fork, 300..330);
+            let known = answers(&fork).unwrap();
+            fork.close().unwrap();
+            assert_eq!(answers(&open(&disk).unwrap()).unwrap(), known, "{what}");
+        }
+    }
 }
 
 #[test]

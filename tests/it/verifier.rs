@@ -454,6 +454,27 @@ fn they_agree_on_flipped_bits_wherever_they_are() {
 }
 
 #[test]
+fn they_agree_on_a_fork_without_its_heads() {
+    if !python() {
+        return;
+    }
+    let (origin, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = options().open(origin.path()).unwrap();
+    fill(&store, 0, 60);
+    store.trim(factlog::Trim::before(Position::new(20))).unwrap();
+    store.fork_at(Position::new(50), dir.path()).unwrap();
+    let fork = options().open(dir.path()).unwrap();
+    fill(&fork, 60, 3);
+    let events = fork.read_all().count().unwrap();
+    fork.close().unwrap();
+    for head in ["head-0", "head-1"] {
+        fs::remove_file(dir.path().join(head)).unwrap();
+    }
+    let said = agree(dir.path());
+    assert_eq!((said.code, said.lines.len() as u64), (11, events));
+}
+
+#[test]
 fn they_agree_on_missing_files_and_on_a_head_that_is_lost() {
     if !python() {
         return;

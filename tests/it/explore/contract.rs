@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use factlog::disk::SimDisk;
 use factlog::{
-    Error, ErrorKind, Expect, NewEvent, Options, Position, RecordedEvent, Store, Version,
+    Error, ErrorKind, Expect, Hidden, HiddenReason, NewEvent, Options, Position, RecordedEvent,
+    Store, Version,
 };
 
 use super::program::{Ending, Planned, RETAINED, Record, snapshot_data};
@@ -45,6 +46,8 @@ pub struct Found {
     pub checkpoint: Option<u64>,
     pub snapshots: BTreeMap<String, Option<u64>>,
     pub settings: Option<u64>,
+    /// The version that a stream is truncated before.
+    pub truncated: BTreeMap<String, Option<u64>>,
 }
 
 impl Found {
@@ -64,8 +67,7 @@ fn broken(clause: &'static str) -> impl FnOnce(Error) -> Broken {
 
 /// Asks for everything that was ever submitted. After a mere crash nothing may be unreadable.
 pub fn found(store: &Store, record: &Record) -> Check<Found> {
-    let events = store.read_all().into_iter().collect::<Result<Vec<_>, _>>();
-    let events = events.map_err(broken("C4"))?;
+    let events = store.read_all().hidden(Hidden::Mark).to_vec().map_err(broken("C4"))?;
     let (before, last) = (store.first_position().get() - 1, store.last_position().get());
     hold(last == before + events.len() as u64, "C6", || {
         format!("the watermark is {last}, {} events are read after {before}", events.len())
@@ -86,7 +88,12 @@ pub fn found(store: &Store, record: &Record) -> Check<Found> {
         snapshots.insert(stream.clone(), saved.map(|saved| saved.version.get()));
     }
     let settings = store.retention(RETAINED).map_err(broken("C4"))?.keep_last;
-    Ok(Found { before, events, checkpoint, snapshots, settings })
+    let mut truncated = BTreeMap::new();
+    for stream in record.truncated.keys() {
+        let now = store.retention(&**stream).map_err(broken("C4"))?.truncate_before;
+        truncated.insert(stream.clone(), now.map(Version::get));
+    }
+    Ok(Found { before, events, checkpoint, snapshots, settings, truncated })
 }
 
 /// C1, for batches, checkpoints and snapshots. `whole` batches were found.
@@ -106,6 +113,12 @@ pub fn c1_acknowledged_is_there(found: &Found, record: &Record, whole: usize) ->
     let now = found.settings;
     let fine = now.map_or(known == 0, |now| allowed.contains(&now));
     hold(fine, "C1", || format!("settings {now:?}, allowed {allowed:?}, {known} acknowledged"))?;
+    for (stream, known) in &record.truncated {
+        let now = found.truncated.get(stream).copied().flatten();
+        let allowed = known.before.get(known.acknowledged.saturating_sub(1)..).unwrap_or_default();
+        let fine = now.map_or(known.acknowledged == 0, |now| allowed.contains(&now));
+        hold(fine, "C1", || format!("{stream} is truncated before {now:?}, known {known:?}"))?;
+    }
     for (stream, (versions, known)) in &record.snapshots {
         let now = found.snapshots.get(stream).copied().flatten();
         let allowed = versions.get(known.saturating_sub(1)..).unwrap_or_default();
@@ -163,10 +176,44 @@ pub fn c3_nothing_is_invented(found: &Found, record: &Record) -> Check {
         let position = Position::new(at as u64 + 1);
         let fine = event.position() == position
             && event.version() == Version::new(*version)
-            && is_as_planned(event, planned);
+            && match event.reclaimed() {
+                None => is_as_planned(event, planned),
+                Some(_) => is_stub_of(event, planned),
+            };
         hold(fine, "C3", || format!("at {position}, version {version}: {event:?}, {planned:?}"))?;
     }
     Ok(())
+}
+
+/// C1 and C4 for what is hidden: that is what the settings say; data is gone where they said so
+/// once, and what was told to be gone stays gone.
+pub fn c4_gone_where_hidden(found: &Found, record: &Record) -> Check {
+    for event in &found.events {
+        let (position, version) = (event.position().get(), event.version().get());
+        let told = || format!("{event:?}, {:?}, known {:?}", event.hidden(), record.truncated);
+        let known = record.truncated.get(event.stream());
+        if event.reclaimed().is_some() {
+            let asked = known.iter().flat_map(|known| &known.before).any(|b| version < *b);
+            hold(asked || record.stubs.contains(&position), "C4", told)?;
+            continue;
+        }
+        hold(!record.stubs.contains(&position), "C6", || format!("it came back: {}", told()))?;
+        let before = found.truncated.get(event.stream()).copied().flatten();
+        let hidden = before.is_some_and(|before| version < before);
+        let why = hidden.then_some(HiddenReason::Truncated);
+        hold(event.hidden() == why, "C1", told)?;
+    }
+    Ok(())
+}
+
+/// What is left of an event: its names, and nothing of what it said.
+fn is_stub_of(event: &RecordedEvent, planned: &Planned) -> bool {
+    event.stream() == planned.stream
+        && event.id() == planned.id
+        && event.event_type() == crate::rig::marks(planned.number).0
+        && event.data().is_empty()
+        && event.tags().next().is_none()
+        && event.correlation().is_none()
 }
 
 fn is_as_planned(event: &RecordedEvent, planned: &Planned) -> bool {
@@ -285,7 +332,7 @@ pub fn c11_read_only_writes_nothing(disk: &SimDisk, how: &Options) -> Check<Opti
         Ok(store) => {
             let report = store.open_report();
             hold(report.damage.is_empty(), "C4", || format!("read-only: {:?}", report.damage))?;
-            let read: Result<Vec<_>, _> = store.read_all().into_iter().collect();
+            let read = store.read_all().hidden(Hidden::Mark).to_vec();
             let read = read.map_err(broken("C4"))?.len() as u64;
             Some(store.first_position().get() - 1 + read)
         }
@@ -328,6 +375,7 @@ pub fn look(store: &Store, disk: &SimDisk, record: &Record, power: bool) -> Chec
     let found = found(store, record)?;
     let whole = c2_prefix(&found, record)?;
     c3_nothing_is_invented(&found, record)?;
+    c4_gone_where_hidden(&found, record)?;
     if !(record.weak && power) {
         c1_acknowledged_is_there(&found, record, whole)?;
     }
@@ -371,6 +419,7 @@ pub fn settle(store: &Store, record: &mut Record) -> Check {
     let found = found(store, record)?;
     let whole = c2_prefix(&found, record)?;
     c3_nothing_is_invented(&found, record)?;
+    c4_gone_where_hidden(&found, record)?;
     if !record.weak {
         c1_acknowledged_is_there(&found, record, whole)?;
     }
@@ -394,6 +443,12 @@ pub fn settle(store: &Store, record: &mut Record) -> Check {
     record.checkpoints_acknowledged = record.checkpoints.len();
     record.settings = found.settings.into_iter().collect();
     record.settings_acknowledged = record.settings.len();
+    for (stream, known) in &mut record.truncated {
+        known.before = found.truncated.get(stream).copied().flatten().into_iter().collect();
+        known.acknowledged = known.before.len();
+    }
+    let gone = found.events.iter().filter(|event| event.reclaimed().is_some());
+    record.stubs = gone.map(|event| event.position().get()).collect();
     for (stream, (versions, known)) in &mut record.snapshots {
         *versions = found.snapshots.get(stream).copied().flatten().into_iter().collect();
         *known = versions.len();

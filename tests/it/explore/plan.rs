@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use factlog::disk::{Access, Disk, Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{Durability, Options};
 
-use super::program::{Op, Record, continuation, program, script, with_trims};
+use super::program::{Op, Record, continuation, program, script, with_reclaims, with_trims};
 use crate::rig::{CHANGING_CALLS, Random, open, options};
 
 /// A program and everything it meets.
@@ -60,6 +60,18 @@ fn whole_write() -> u64 {
     (0..10_000).find(all).unwrap()
 }
 
+/// With trims, with reclamations, or with both. Not in all programs, so that the lines in
+/// `explore.rs` repeat what they always did.
+fn with_removals(seed: u64, random: &mut Random, mut ops: Vec<Op>) -> Vec<Op> {
+    if [2, 4].contains(&(seed % 5)) {
+        ops = with_reclaims(random, ops);
+    }
+    if [0, 2].contains(&(seed % 5)) {
+        ops = with_trims(random, ops);
+    }
+    ops
+}
+
 impl Plan {
     /// Program 0 is the script; the others are random.
     pub fn new(seed: u64) -> Self {
@@ -107,10 +119,7 @@ impl Plan {
             _ => {}
         }
         let thorough = random.below(8) == 0;
-        // Not in all of them, so that the lines in `explore.rs` repeat what they always did.
-        if [0, 2, 4].contains(&(seed % 5)) {
-            ops = with_trims(&mut Random::new(seed ^ 0x7213), ops);
-        }
+        ops = with_removals(seed, &mut Random::new(seed ^ 0x7213), ops);
         Self { seed, ops, disk, how, weak, fault, shared_sectors, thorough }
     }
 
@@ -157,9 +166,7 @@ impl Plan {
         let crashes = crashes as u64;
         let mut random = Random::new(self.seed.wrapping_mul(31).wrapping_add(crashes));
         let mut ops = continuation(crashes, &mut random);
-        if [0, 2, 4].contains(&(self.seed % 5)) {
-            ops = with_trims(&mut random, ops);
-        }
+        ops = with_removals(self.seed, &mut random, ops);
         ops.retain(|op| !(self.shared_sectors && op.is_keyed()));
         ops
     }

@@ -1,13 +1,13 @@
 //! What is done to a store, and what its caller then knows: the side record that the contract is
 //! checked against.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use factlog::disk::{Disk, SimDisk};
 use factlog::{
-    Appended, ErrorKind, Expect, NewEvent, Options, Position, Result, Retention, Store, Trim, Uuid,
-    Version,
+    Appended, ErrorKind, Expect, Hidden, NewEvent, Options, Position, Result, Retention, Store,
+    Trim, Uuid, Version,
 };
 
 use super::contract::{self, Broken};
@@ -25,13 +25,17 @@ pub enum Op {
     Trim(u64, bool),
     /// How many events of one stream are shown: settings that a batch carries.
     Retain(u64),
+    /// What is before a version of a stream is hidden.
+    Truncate(String, u64),
+    /// The data of what is hidden is taken away.
+    Reclaim,
     Reopen,
 }
 
 impl Op {
     /// Keyed files share sectors between their entries, whatever the options say.
     pub fn is_keyed(&self) -> bool {
-        !matches!(self, Self::Append(..) | Self::Retain(_) | Self::Trim(..) | Self::Reopen)
+        matches!(self, Self::SaveCheckpoint(_) | Self::ResetCheckpoint(_) | Self::SaveSnapshot(_))
     }
 }
 
@@ -93,6 +97,14 @@ pub enum Ending {
     Open,
 }
 
+/// What is known of where a stream was truncated.
+#[derive(Debug, Clone, Default)]
+pub struct Truncated {
+    /// The versions in the order of the calls, and how many of these are acknowledged.
+    pub before: Vec<u64>,
+    pub acknowledged: usize,
+}
+
 /// What a caller knows: everything submitted, what was acknowledged, what was shown.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
@@ -104,6 +116,9 @@ pub struct Record {
     /// The same of a stream's settings.
     pub settings: Vec<u64>,
     pub settings_acknowledged: usize,
+    pub truncated: BTreeMap<String, Truncated>,
+    /// The positions of events whose data is known to be gone.
+    pub stubs: BTreeSet<u64>,
     /// Per stream: versions in order, and how many are acknowledged.
     pub snapshots: BTreeMap<String, (Vec<u64>, usize)>,
     /// Where the log may begin, in the order of the trims, and how many of these are acknowledged.
@@ -137,6 +152,7 @@ impl Record {
             record.batches.iter_mut().for_each(|batch| batch.answer = None);
             record.checkpoints_acknowledged = 0;
             record.settings_acknowledged = 0;
+            record.truncated.values_mut().for_each(|known| known.acknowledged = 0);
             record.snapshots.values_mut().for_each(|(_, known)| *known = 0);
             record.seen = record.followed;
         }
@@ -208,8 +224,27 @@ pub fn with_trims(random: &mut Random, ops: Vec<Op>) -> Vec<Op> {
     all
 }
 
-/// Every kind of step, two rolls, two trims, a segment of its own for a large batch, two
-/// reopenings.
+/// The program with streams truncated, and what that hides reclaimed. Without snapshots: one that
+/// a truncation is past counts no more.
+pub fn with_reclaims(random: &mut Random, ops: Vec<Op>) -> Vec<Op> {
+    let mut all = Vec::new();
+    for op in ops {
+        if !matches!(op, Op::SaveSnapshot(_)) {
+            all.push(op);
+        }
+        let kind = random.below(6);
+        if kind < 2 {
+            all.push(Op::Truncate(stream_of(random), 1 + random.below(9)));
+        }
+        if (1..3).contains(&kind) {
+            all.push(Op::Reclaim);
+        }
+    }
+    all
+}
+
+/// Every kind of step, rolls, two trims, a segment of its own for a large batch, two reopenings, a
+/// reclamation.
 pub fn script() -> Vec<Op> {
     let batch = |numbers: &[(&str, u64, usize)]| {
         let events = numbers.iter().map(|(s, n, size)| ((*s).to_owned(), *n, *size));
@@ -235,6 +270,10 @@ pub fn script() -> Vec<Op> {
         Op::Reopen,
         batch(&[("A-2", 11, 40)]),
         Op::Trim(11, true),
+        batch(&[("A-2", 12, 14_000)]),
+        Op::Truncate("A-2".into(), 5),
+        Op::Reclaim,
+        batch(&[("A-2", 13, 40)]),
     ]
 }
 
@@ -319,8 +358,51 @@ pub fn step(store: &Store, op: &Op, record: &mut Record, during: During<'_>) -> 
             }
             retained
         }
+        Op::Truncate(stream, before) => truncate(store, (stream, *before), record, during),
+        Op::Reclaim => reclaim(store, record, during),
         Op::Reopen => Ok(()),
     }
+}
+
+fn truncate(
+    store: &Store,
+    (stream, before): (&str, u64),
+    record: &mut Record,
+    during: During<'_>,
+) -> Result<()> {
+    let Some(head) = store.head(stream)? else { return Ok(()) };
+    let before = before.min(head.version.get() + 1);
+    record.truncated.entry(stream.into()).or_default().before.push(before);
+    record.ending = Ending::Unknown;
+    during(record);
+    let retention = Retention::default().truncate_before(Version::new(before));
+    let done = store.retain(stream, retention);
+    let refused = done.as_ref().is_err_and(|error| record.refused(error));
+    let known = record.truncated.entry(stream.into()).or_default();
+    if refused {
+        known.before.pop();
+    } else if done.is_ok() {
+        known.acknowledged = known.before.len();
+        record.ending = Ending::Open;
+    }
+    done
+}
+
+/// What is taken away may be gone from the first call on, and is gone for ever after the answer.
+fn reclaim(store: &Store, record: &mut Record, during: During<'_>) -> Result<()> {
+    during(record);
+    let report = store.reclaim()?;
+    if !report.damage.is_empty() {
+        record.fail("C4", format!("nothing was damaged: {report:?}"));
+    }
+    let known = record.stubs.len() as u64;
+    let marked = store.read_all().hidden(Hidden::Mark).to_vec()?;
+    let stubs = marked.iter().filter(|event| event.reclaimed().is_some());
+    record.stubs.extend(stubs.map(|event| event.position().get()));
+    if record.stubs.len() as u64 != known + report.events {
+        record.fail("C12", format!("{known} were known, now {:?}, {report:?}", record.stubs));
+    }
+    Ok(())
 }
 
 fn trim(

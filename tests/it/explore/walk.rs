@@ -8,7 +8,7 @@ use factlog::{ErrorKind, Store};
 use super::case::{Case, Crash, Finding, Left};
 use super::contract::{self, Broken, Check};
 use super::plan::Plan;
-use super::program::{self, Op, Record, Run};
+use super::program::{self, Mark, Op, Record, Run};
 use super::{Counts, Shared};
 use crate::rig::Random;
 
@@ -77,8 +77,12 @@ impl<'a> Walk<'a> {
     fn phase(&mut self, from: &From, ops: &[Op]) -> Check {
         let (disk, run) = perform(self.plan, from, ops)?;
         let depth = self.crashes.len();
-        let ended = run.marks.last().and_then(|mark| mark.record.ended);
-        self.counts.refused += u64::from(ended == Some(ErrorKind::DiskFull));
+        if let Some(Mark { record, .. }) = run.marks.last() {
+            let first = |record: &Record| record.firsts.last().copied().unwrap_or(1);
+            self.counts.refused += u64::from(record.ended == Some(ErrorKind::DiskFull));
+            self.counts.trimmed += u64::from(first(record) > first(&from.record));
+            self.counts.reclaimed += u64::from(record.stubs.len() > from.record.stubs.len());
+        }
         let mut seen = HashSet::new();
         let total = disk.operations();
         for at in self.moments(total, run.opening, depth) {

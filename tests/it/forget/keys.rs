@@ -29,6 +29,8 @@ fn a_destroyed_key_is_in_no_file_any_more() {
     let store = talk(&disk);
     let (ada, bob) = (secret_of(&disk, "ada"), secret_of(&disk, "bob"));
     assert!(holds(&disk, &ada) && holds(&disk, &bob));
+    // The old file's bytes, though it loses its name.
+    disk.link("keyring", &disk, "linked").unwrap();
     store.forget("ada").unwrap();
     assert!(!holds(&disk, &ada), "the key is still on the disk");
     assert!(holds(&disk, &bob));
