@@ -97,6 +97,7 @@ const BUGS: &[(&str, &str)] = &[
         "forget::crashes::a_power_cut_at_any_operation_leaves_no_event_without_its_key",
     ),
     ("CheckpointBeforeEvents", "append::in_the_weaker_modes_reads_run_ahead_of_what_is_synced"),
+    ("RemovedComesBack", "subscriptions::checkpoints::of_saved_and_carried_the_later_counts"),
     ("ResetForgotten", "subscriptions::checkpoints::of_saved_and_carried_the_later_counts"),
     (
         "HistoryNotCompared",

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use factlog::disk::{Access, Disk, Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{Durability, Options};
 
-use super::program::{Op, Record, continuation, program, script, with_trims};
+use super::program::{Op, Record, continuation, program, script, with_removals, with_trims};
 use crate::rig::{CHANGING_CALLS, Random, open, options};
 
 /// A program and everything it meets.
@@ -110,6 +110,9 @@ impl Plan {
         // Not in all of them, so that the lines in `explore.rs` repeat what they always did.
         if [0, 2, 4].contains(&(seed % 5)) {
             ops = with_trims(&mut Random::new(seed ^ 0x7213), ops);
+        }
+        if seed % 7 == 5 && !shared_sectors {
+            ops = with_removals(&mut Random::new(seed ^ 0x9a11), ops);
         }
         Self { seed, ops, disk, how, weak, fault, shared_sectors, thorough }
     }
