@@ -158,7 +158,7 @@ pub enum Verb {
     Types(TypesArgs),
     /// What there is most of: streams, categories and types, by events or bytes
     Stats(StatsArgs),
-    /// Durable subscribers: how far they are; set one back or forward
+    /// Durable subscribers: how far they are; set one back or forward, or remove it
     Subs(SubsArgs),
     /// Forget a subject: destroy the keys of its data, for ever
     Forget(ForgetArgs),
