@@ -171,6 +171,7 @@ impl Engine {
         let visible = catalog.last;
         // The marks move under the catalog's lock, so that they move in order.
         self.watch.raise(visible, synced);
+        self.watch.tell(catalog.told);
     }
 
     pub(crate) fn is_poisoned(&self) -> Option<Error> {
