@@ -87,7 +87,8 @@ fn checkpoints(store: &Store) -> Vec<(String, u64)> {
 }
 
 fn options() -> Options {
-    Store::options().background_threads(false).segment_bytes(16 << 10)
+    let options = Store::options().subjects_in_clear(true);
+    options.background_threads(false).segment_bytes(16 << 10)
 }
 
 /// A copy of a store as it lies on disk now.
