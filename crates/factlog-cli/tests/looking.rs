@@ -175,6 +175,7 @@ fn every_verb_has_a_manual_page_and_completions_know_it() {
         let page = std::fs::read_to_string(pages.join(format!("factlog-{verb}.1"))).unwrap();
         assert!(page.contains(".SH NAME"), "{verb}");
     }
+    assert!(!completions.contains("demo-writer"), "nobody else has a use for it");
     assert!(home.ok(&["man"]).out.contains("factlog"));
     assert!(!pages.join("factlog-demo-writer.1").exists());
 }

@@ -60,7 +60,10 @@ fn a_damaged_event_is_beyond_repair_and_salvage_lists_it() {
     let verify = home.run(&["verify", "--json", "--dir", &new], "");
     assert_eq!((verify.code, &verify.json()["lost"]), (0, &1.into()));
     // Told, until the loss is accepted.
-    assert_eq!(home.run(&["export", "--dir", &new], "").code, 11);
+    let told = home.run(&["export", "--dir", &new], "");
+    assert_eq!(told.code, 11);
+    let left_out = told.err.lines().filter(|line| line.contains("left out"));
+    assert_eq!(left_out.count(), 1, "{}", told.err);
     let rest = home.ok(&["export", "--dir", &new, "--accept-lost"]);
     let positions: Vec<Value> = rest
         .out
