@@ -19,8 +19,8 @@ const EXAMPLES: &str = "\
 Whole segment files go, never part of one and never the newest. Of several bounds each must allow
 it. What a saved checkpoint has not come to stays, unless --force says otherwise: its subscriber is
 then told that it is behind. Without --yes nothing is removed, and also a store that is being
-written can be asked. The next run of a backup removes the same from it: to keep what is trimmed
-here, begin a backup in another directory first.
+written can be asked. A backup keeps what is trimmed here: its next run is refused unless it is told
+to let go of the same (`factlog backup --follow-trim`).
 
 With --json: {removed, segments, events, bytes, first_position, held_by: null | {name, position}}
 
