@@ -270,8 +270,6 @@ pub use model::{
     EventType, Given, Json, Metadata, Model, ModelCache, Outcome, Prognosis, Scope, Snapshots,
     StoredType, Typed, TypedEvents, Upcast, tag,
 };
-#[cfg(feature = "forget")]
-pub use types::Keyring;
 pub use types::{
     Conflict, ContentType, Damage, Durability, Error, ErrorKind, EventRef, Expect, Hidden,
     HiddenReason, IdScope, IndexOrigin, IntoEvent, NewEvent, OpenReport, Piece, PieceValue,
@@ -279,6 +277,8 @@ pub use types::{
     Result, Retention, RewrittenSegment, Salvaged, SetAside, SidecarRebuilt, StreamKey, StreamName,
     StreamState, Tags, Timestamp, Trim, Trimmed, Version,
 };
+#[cfg(feature = "forget")]
+pub use types::{InClear, Keyring};
 pub use uuid::Uuid;
 
 /// The code in the README is compiled and run like that in these pages.

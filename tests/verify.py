@@ -644,6 +644,7 @@ class Store:
             position, uuid, frame, _ = struct.unpack("<Q16sQQ", value)
             if key not in found or frame >= found[key][2]:
                 found[key] = position, uuid, frame
+        found = {key: value for key, value in found.items() if value[0] != 2**64 - 1}
         self.checkpoints = {key.decode(): [position, uuid.hex()] for key, (position, uuid, _) in sorted(found.items())}
         for key, value in self.keyed("snapshots", 2).items():
             stream = struct.unpack("<H", key[:2])[0]

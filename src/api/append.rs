@@ -297,6 +297,9 @@ impl<'a> BatchBuilder<'a> {
         let records = &mut self.batch.records;
         let part = encode_event_with(records, name, event, &settings.limits, seal)
             .map_err(|error| error.in_stream(name.as_str()))?;
+        if sealer.is_none() && !event.subject.is_empty() {
+            settings.check_in_clear().map_err(|error| error.in_stream(name.as_str()))?;
+        }
         self.keys.extend(sealer.and_then(|sealer| sealer.pending()));
         if self.batch.records.len() as u64 > BATCH_BYTES_MAX {
             let text = format!("batch is larger than {BATCH_BYTES_MAX} bytes");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::store::Store;
 use crate::disk::{Disk, RealDisk};
 use crate::log::{KeyState, read_keys, write_keys};
-use crate::types::{Error, Position, Result, Timestamp};
+use crate::types::{Error, ErrorKind, InClear, Position, Result, Timestamp};
 
 /// What [`Store::forget`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Forgotten {
     /// Whether the place on disk where the keys had been was overwritten as well. They are gone
     /// from the file in any case.
     pub overwritten: bool,
+    /// What was stored in the clear, and is not forgotten.
+    pub in_clear: InClear,
 }
 
 /// A key in the keyring, or the mark of one that was destroyed. Never the key itself.
@@ -78,13 +80,63 @@ impl Store {
     /// # Ok::<(), factlog::Error>(())
     /// ```
     ///
+    /// Events that were stored in the clear are not forgotten: the receipt counts them, for which
+    /// the whole log is read. Of a subject that has only such events it names no key.
+    ///
     /// # Errors
-    /// `NotFound` when the subject never had a key, or there is no keyring. `DiskFull`: nothing
-    /// was forgotten. `InDoubt`: open again and forget again. `Poisoned`, `Closed`, `Io`.
+    /// `NotFound` when the subject never had a key and no event in the clear, or there should be a
+    /// keyring and is none. `DiskFull`: nothing was forgotten. `InDoubt`: open again and forget
+    /// again. `Poisoned`, `Closed`, `Io`.
     pub fn forget(&self, subject: &str) -> Result<Forgotten> {
-        let (at, keys, overwritten, through) = self.engine().forget(subject)?;
+        let engine = self.engine();
+        let (destroyed, in_clear) = match engine.forget(subject) {
+            Err(error) if error.kind() == ErrorKind::NotFound && !engine.lacks_keyring() => {
+                let in_clear = self.in_clear(subject)?;
+                if in_clear.events == 0 {
+                    return Err(error);
+                }
+                let nothing = (engine.clock.now(), Vec::new(), true, self.last_position());
+                (nothing, in_clear)
+            }
+            // The keys are destroyed: a receipt there must be.
+            destroyed => (destroyed?, self.in_clear(subject).unwrap_or(InClear::of([None]))),
+        };
+        let (at, keys, overwritten, through) = destroyed;
         let (subject, at) = (subject.to_owned(), Timestamp::from_micros(at));
-        Ok(Forgotten { subject, at, keys, through, overwritten })
+        Ok(Forgotten { subject, at, keys, through, overwritten, in_clear })
+    }
+
+    /// How much of a subject is stored in the clear, and cannot be forgotten: appended before the
+    /// store had a keyring, or with
+    /// [`subjects_in_clear`](crate::Options::subjects_in_clear). Reads the whole log.
+    ///
+    /// ```
+    /// # use factlog::{Expect, NewEvent, Store};
+    /// let store = Store::options().subjects_in_clear(true).in_memory()?;
+    /// let moved = NewEvent::json_text("Moved", r#"{"to": "Turin"}"#).subject("ada");
+    /// store.append("Person-ada", Expect::Any, [moved])?;
+    /// assert_eq!(store.in_clear("ada")?.events, 1);
+    /// assert_eq!(store.in_clear("bob")?.events, 0);
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Closed`, `Io`. Damage is stepped over, and told by [`InClear::whole`].
+    pub fn in_clear(&self, subject: &str) -> Result<InClear> {
+        let mut failed = None;
+        let events = self.read_all().into_iter().filter_map(|event| match event {
+            Ok(event) => {
+                let counts = event.subject() == Some(subject) && event.is_in_clear();
+                counts.then(|| Some(event.position()))
+            }
+            Err(error) if error.kind() == ErrorKind::Damaged => Some(None),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        let found = InClear::of(events);
+        failed.map_or(Ok(found), Err)
     }
 
     /// The keys in the keyring and the marks of those that were destroyed, sorted by subject and

@@ -159,6 +159,26 @@ impl Options {
         self
     }
 
+    /// Also takes events that name a subject when nothing encrypts them, because the store has no
+    /// keyring: their data is stored in the clear, and [cannot be
+    /// forgotten](crate::guide::forgetting). Without this they are refused. A store that has a
+    /// keyring encrypts whatever is said here.
+    ///
+    /// ```
+    /// # use factlog::{ErrorKind, Expect, NewEvent, Store};
+    /// let moved = || NewEvent::json_text("Moved", r#"{"to": "Turin"}"#).subject("ada");
+    /// let refused = Store::in_memory()?.append("Person-ada", Expect::Any, [moved()]);
+    /// assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::Invalid));
+    ///
+    /// let store = Store::options().subjects_in_clear(true).in_memory()?;
+    /// store.append("Person-ada", Expect::Any, [moved()])?;
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    pub fn subjects_in_clear(mut self, allow: bool) -> Self {
+        self.settings.subjects_in_clear = allow;
+        self
+    }
+
     /// Where the time comes from. Default: the operating system.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

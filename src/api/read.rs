@@ -454,7 +454,7 @@ impl Read {
 
     /// Narrows a read of one stream to what its settings show; answers what is left to be asked of
     /// every event.
-    fn hide(&mut self) -> Result<Option<(Hiding, bool)>> {
+    pub(super) fn hide(&mut self) -> Result<Option<(Hiding, bool)>> {
         let hiding = || Hiding::new(self.engine.clone());
         let (name, hidden) = match (&self.source, self.hidden) {
             (_, Some(Hidden::Mark)) => return Ok(Some((hiding(), true))),

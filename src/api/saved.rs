@@ -84,6 +84,26 @@ impl Store {
         self.engine().save_checkpoint(name, position, true)
     }
 
+    /// Removes a checkpoint durably, as if nothing had ever been saved under the name; answers
+    /// whether there was one. It no longer keeps [`Store::trim`] from what it had not come to. A
+    /// subscriber that is still running saves a new one.
+    ///
+    /// ```
+    /// # use factlog::{Position, Store};
+    /// # let store = Store::in_memory()?;
+    /// store.save_checkpoint("mailer", Position::START)?;
+    /// assert!(store.remove_checkpoint("mailer")?);
+    /// assert_eq!(store.checkpoint("mailer")?, None);
+    /// assert!(!store.remove_checkpoint("mailer")?); // there is none any more
+    /// # Ok::<(), factlog::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` name; `DiskFull`, `InDoubt`, `Poisoned`.
+    pub fn remove_checkpoint(&self, name: &str) -> Result<bool> {
+        self.engine().remove_checkpoint(name)
+    }
+
     /// The newest snapshot of a stream under a name. One that cannot be read, or that belongs to
     /// another history, is answered as none.
     ///

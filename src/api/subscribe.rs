@@ -13,7 +13,7 @@ use crossbeam_channel::Receiver;
 use super::read::{Events, Read};
 use super::source::Source;
 use crate::clock::monotonic;
-use crate::engine::{Engine, Mark, Woken};
+use crate::engine::{Awaited, Engine, Mark, Woken};
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Hidden, Position, RecordedEvent, Result};
 
@@ -114,7 +114,11 @@ impl SubscribeOptions {
             }
             Start::Checkpoint(name) => self.engine.resume_from(&name)?,
         };
+        // Who sees what is hidden goes on whatever is set.
+        let minds = !matches!(self.hidden, Some(Hidden::Include | Hidden::Mark));
+        let told = matches!(self.source, Source::Stream(_)) && minds;
         Ok(Subscription {
+            told: told.then_some(u64::MAX),
             source: self.source,
             mark: self.mark,
             hidden: self.hidden,
@@ -150,6 +154,8 @@ pub struct Subscription {
     reading: Option<(Events, Position)>,
     /// `CaughtUp` is owed when the watermark is reached.
     tell: bool,
+    /// Of one stream: what was told of streams when it was last seen not to be deleted for ever.
+    told: Option<u64>,
     /// Under which it waits when it is polled.
     name: u64,
 }
@@ -165,7 +171,8 @@ impl Subscription {
     ///
     /// # Errors
     /// `Trimmed` when what comes next was trimmed, `Damaged` (calling again steps over it),
-    /// `Closed`, `Io`.
+    /// `Deleted` when the one stream followed was deleted for ever, also while this waits; of one
+    /// that was deleted otherwise it waits for the event that makes it live again. `Closed`, `Io`.
     #[expect(clippy::should_implement_trait, reason = "it never ends; `iter` is the iterator")]
     pub fn next(&mut self) -> Result<Delivery> {
         loop {
@@ -254,13 +261,30 @@ impl Subscription {
                 self.reading = Some((events, last));
                 continue;
             }
+            self.refuse_tombstoned()?;
             let caught_up = Delivery::CaughtUp(self.cursor);
             return Ok(std::mem::take(&mut self.tell).then_some(caught_up));
         }
     }
 
+    /// Nothing will ever come of a stream that was deleted for ever.
+    fn refuse_tombstoned(&mut self) -> Result<()> {
+        let told = self.engine.watch.told();
+        if self.told.is_some_and(|before| before != told) {
+            let mut read = Read::new(self.engine.clone(), Ok(self.source.clone()));
+            read.set_hidden(self.hidden);
+            read.hide()?;
+            self.told = Some(told);
+        }
+        Ok(())
+    }
+
+    fn awaited(&self) -> Awaited {
+        Awaited { past: self.cursor, mark: self.mark, told: self.told }
+    }
+
     fn wait(&self, timeout: Option<Duration>) -> Result<Woken> {
-        match self.engine.watch.wait_past(self.cursor, self.mark, timeout) {
+        match self.engine.watch.wait_for(self.awaited(), timeout) {
             Woken::Ended => Err(self.ended()),
             woken => Ok(woken),
         }
@@ -295,7 +319,7 @@ impl Subscription {
                 Ok(None) => {}
             }
             let (name, waker) = (self.name, context.waker());
-            if !self.engine.watch.wake_past(name, self.cursor, self.mark, waker) {
+            if !self.engine.watch.wake_for(name, self.awaited(), waker) {
                 return Poll::Pending;
             }
             if self.engine.watch.ended() {

@@ -226,7 +226,8 @@ impl Engine {
             return Ok(entries.iter().rev().find(by_then).copied().flatten());
         }
         // Whoever has done more than there is has done all of it.
-        let Some(mut saved) = entries.last().copied().flatten() else { return Ok(None) };
+        let saved = entries.last().copied().flatten().filter(|saved| !saved.is_removed());
+        let Some(mut saved) = saved else { return Ok(None) };
         saved.frame = saved.frame.min(prefix.frame());
         if saved.position > prefix.position() {
             saved.position = prefix.position();

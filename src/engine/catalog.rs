@@ -27,6 +27,8 @@ pub(crate) struct Catalog {
     pub base: Option<Arc<TrimBase>>,
     /// Readers step over what a salvage could not save.
     pub accept_lost: bool,
+    /// How often something was set of a stream since it was opened.
+    pub told: u64,
 }
 
 impl Catalog {
@@ -82,6 +84,7 @@ impl Catalog {
             index.write().push_settings(entry.clone());
         }
         self.carried.take_settings(entry);
+        self.told += 1;
     }
 
     /// Adds a segment at the end, with everything its index knows of streams and what is carried;

@@ -471,7 +471,11 @@ fn see_trim(engine: &Engine, follower: &mut Follower) -> Option<Follower> {
     let (anew, catalog, report) = Follower::open(&parts).ok()?;
     report.damage.is_empty().then_some(())?;
     let last = catalog.last;
-    *engine.catalog.write() = Catalog { accept_lost: engine.settings.accept_lost, ..catalog };
+    let mut there = engine.catalog.write();
+    // What is set of streams may be something else.
+    let (accept_lost, told) = (engine.settings.accept_lost, there.told + 1);
+    *there = Catalog { accept_lost, told, ..catalog };
+    drop(there);
     engine.publish(last, Some(last));
     engine.watch.wake();
     Some(anew)

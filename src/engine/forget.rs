@@ -50,6 +50,11 @@ impl Engine {
         Ok((now, keys, overwritten, self.watch.level(Mark::Visible)))
     }
 
+    /// Whether what was encrypted may be there still, because nobody knows the keys.
+    pub(crate) fn lacks_keyring(&self) -> bool {
+        self.subjects.lacks_keyring()
+    }
+
     /// Every key that is or was there.
     pub(crate) fn keys(&self) -> Result<Keys> {
         self.refuse_closed()?;

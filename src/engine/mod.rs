@@ -60,4 +60,4 @@ pub(crate) use saved::Checkpoint as SavedCheckpoint;
 pub use saved::Snapshot;
 pub(crate) use segment::{EventReader, Segment, segment_at};
 pub(crate) use shared::{Engine, check_name};
-pub(crate) use watch::{Mark, Woken};
+pub(crate) use watch::{Awaited, Mark, Woken};

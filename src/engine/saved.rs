@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! checkpoint  key: the name    value: position u64, id 16, frame u64, saved at u64
+//!                              removed: position of 2^64 - 1, id of zeros
 //! snapshot    key: stream length u16, stream, name
 //!             value: version u64, schema version u16, id 16, saved at u64, data
 //! ```
@@ -14,7 +15,10 @@ use crate::format::{Put, Take};
 use crate::index::CheckpointEntry;
 use crate::types::{Position, Timestamp, Version};
 
-/// A subscriber's durable progress.
+/// Beyond every log.
+const REMOVED: Position = Position::new(u64::MAX);
+
+/// A subscriber's durable progress, or that it was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
     pub position: Position,
@@ -27,6 +31,15 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// That there is none, which overrules what a batch carried up to this frame.
+    pub(crate) fn removed(frame: u64, saved_at: Timestamp) -> Self {
+        Self { position: REMOVED, id: Uuid::nil(), frame, saved_at }
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.position == REMOVED
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u64(self.position.get());
@@ -54,18 +67,20 @@ impl Checkpoint {
 
     /// Of one saved apart and one carried by a batch, the later: a batch's frame is durable before
     /// anything can be saved at it, so at equal frames the saved one is the later. A batch carries
-    /// nothing below what is saved, so a lower one was judged before the other was saved.
+    /// nothing below what is saved, so a lower one was judged before the other was saved. A removal
+    /// has no position to compare. `None` also when the later one is a removal.
     pub(crate) fn later(saved: Option<Self>, carried: Option<Self>) -> Option<Self> {
-        match (saved, carried) {
+        let later = match (saved, carried) {
             (Some(saved), Some(carried))
                 if saved.frame >= carried.frame && !planted!(ResetForgotten)
-                    || saved.position >= carried.position =>
+                    || saved.position >= carried.position && !saved.is_removed() =>
             {
                 Some(saved)
             }
             (saved, None) => saved,
             (_, carried) => carried,
-        }
+        };
+        later.filter(|later| !later.is_removed())
     }
 }
 

@@ -171,6 +171,7 @@ impl Engine {
         let visible = catalog.last;
         // The marks move under the catalog's lock, so that they move in order.
         self.watch.raise(visible, synced);
+        self.watch.tell(catalog.told);
     }
 
     pub(crate) fn is_poisoned(&self) -> Option<Error> {
@@ -255,10 +256,8 @@ impl Engine {
 
     /// The checkpoint that counts.
     pub(crate) fn checkpoint(&self, name: &str) -> Result<Option<Checkpoint>> {
-        let saved = self.with_checkpoints(|keyed| keyed.get(name.as_bytes()))?;
-        let saved = saved.and_then(|bytes| Checkpoint::decode(&bytes));
-        let carried = self.catalog.read().carried.checkpoints.get(name).map(Checkpoint::of_log);
-        Ok(Checkpoint::later(saved, carried))
+        let saved = self.with_checkpoints(|keyed| saved_in(keyed, name))?;
+        Ok(Checkpoint::later(saved, self.carried_checkpoint(name)))
     }
 
     /// Every checkpoint by name, sorted.
@@ -291,31 +290,57 @@ impl Engine {
             .at(to));
         }
         let id = self.id_at(to)?;
-        let carried_now =
-            || self.catalog.read().carried.checkpoints.get(name).map(Checkpoint::of_log);
+        let (frame, carried) = self.frame_to_save_at(name, reset)?;
+        let saved_at = Timestamp::from_micros(self.clock.now());
+        self.with_checkpoints(|keyed| {
+            let saved = saved_in(keyed, name)?;
+            let now = Checkpoint::later(saved, carried).map_or(Position::START, |c| c.position);
+            if to < now && !reset {
+                return Err(goes_back(name, to, now));
+            }
+            // What a removal overruled stays overruled.
+            let removed = saved.filter(Checkpoint::is_removed).map_or(0, |removed| removed.frame);
+            let next = Checkpoint { position: to, id, frame: frame.max(removed), saved_at };
+            keyed.put(name.as_bytes(), Some(&next.encode()))
+        })
+    }
+
+    /// Removes a checkpoint; answers whether there was one.
+    pub(crate) fn remove_checkpoint(&self, name: &str) -> Result<bool> {
+        self.refuse_writing()?;
+        check_name(name)?;
+        let (frame, carried) = self.frame_to_save_at(name, true)?;
+        let removed = Checkpoint::removed(frame, Timestamp::from_micros(self.clock.now())).encode();
+        self.with_checkpoints(|keyed| {
+            if Checkpoint::later(saved_in(keyed, name)?, carried).is_none() {
+                return Ok(false);
+            }
+            // Only what a batch carried has to be overruled for ever.
+            let overrules = carried.is_some() && !planted!(RemovedComesBack);
+            keyed.put(name.as_bytes(), overrules.then_some(&*removed))?;
+            Ok(true)
+        })
+    }
+
+    fn carried_checkpoint(&self, name: &str) -> Option<Checkpoint> {
+        self.catalog.read().carried.checkpoints.get(name).map(Checkpoint::of_log)
+    }
+
+    /// What is saved now counts from this frame on; with it what a batch carried last. If it is to
+    /// `overrule` that, it is the later of the two, also after a crash.
+    fn frame_to_save_at(&self, name: &str, overrule: bool) -> Result<(u64, Option<Checkpoint>)> {
         let durable_now = || self.durable_frame.load(Ordering::Acquire);
-        if reset && carried_now().is_some_and(|carried| carried.frame > durable_now()) {
-            // The reset has to be the later of the two, also after a crash.
+        let ahead = || self.carried_checkpoint(name).is_some_and(|c| c.frame > durable_now());
+        if overrule && ahead() {
             self.sync_now();
             self.refuse_writing()?;
         }
         // In this order: what is carried at the frame or below it is seen and judged.
         let frame = durable_now();
-        let carried = carried_now();
+        let carried = self.carried_checkpoint(name);
         // A carried one keeps the frame it was first written in, which a recovery may have passed.
-        let passed = carried.filter(|_| reset).map_or(0, |carried| carried.frame);
-        let frame = frame.max(passed);
-        let saved_at = Timestamp::from_micros(self.clock.now());
-        self.with_checkpoints(|keyed| {
-            let saved = keyed.get(name.as_bytes())?;
-            let saved = saved.and_then(|bytes| Checkpoint::decode(&bytes));
-            let now = Checkpoint::later(saved, carried).map_or(Position::START, |c| c.position);
-            if to < now && !reset {
-                return Err(goes_back(name, to, now));
-            }
-            let next = Checkpoint { position: to, id, frame, saved_at };
-            keyed.put(name.as_bytes(), Some(&next.encode()))
-        })
+        let passed = carried.filter(|_| overrule).map_or(0, |carried| carried.frame);
+        Ok((frame.max(passed), carried))
     }
 
     fn id_at(&self, position: Position) -> Result<Uuid> {
@@ -395,6 +420,10 @@ impl Engine {
             let _ = jobs.send(job);
         }
     }
+}
+
+fn saved_in(keyed: &KeyedFile, name: &str) -> Result<Option<Checkpoint>> {
+    Ok(keyed.get(name.as_bytes())?.and_then(|bytes| Checkpoint::decode(&bytes)))
 }
 
 pub(crate) fn goes_back(name: &str, to: Position, now: Position) -> Error {

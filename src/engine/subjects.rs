@@ -148,6 +148,11 @@ impl Subjects {
         self.ring.write().as_mut().ok_or_else(|| self.missing())?.settle(used)
     }
 
+    /// Whether keys should be there and are not.
+    pub(crate) fn lacks_keyring(&self) -> bool {
+        self.encrypts() && self.ring.read().is_none()
+    }
+
     fn missing(&self) -> Error {
         let (name, place) = (name_of(FileName::Keyring), self.disk.location());
         let text = format!(

@@ -31,6 +31,7 @@ pub(crate) enum Mark {
 pub(crate) struct Watch {
     visible: AtomicU64,
     synced: AtomicU64,
+    told: AtomicU64,
     ended: AtomicBool,
     interested: AtomicU64,
     named: AtomicU64,
@@ -47,9 +48,18 @@ struct Waiting {
 
 #[derive(Debug)]
 struct Task {
-    seen: Position,
-    mark: Mark,
+    awaited: Awaited,
     waker: Waker,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Awaited {
+    /// That this mark is past this position.
+    pub past: Position,
+    pub mark: Mark,
+    /// Or that something else is said of streams than when this was [`Watch::told`].
+    pub told: Option<u64>,
 }
 
 /// Why a wait ended.
@@ -76,6 +86,21 @@ impl Watch {
             Mark::Visible => &self.visible,
         };
         Position::new(level.load(Ordering::SeqCst))
+    }
+
+    /// Changes whenever something is set of a stream.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::SeqCst)
+    }
+
+    /// So often something was set by now; [`Self::wake`] is to follow.
+    pub(crate) fn tell(&self, told: u64) {
+        self.told.store(told, Ordering::SeqCst);
+    }
+
+    fn is_there(&self, awaited: &Awaited) -> bool {
+        self.level(awaited.mark) > awaited.past
+            || awaited.told.is_some_and(|told| self.told() != told)
     }
 
     pub(crate) fn ended(&self) -> bool {
@@ -117,7 +142,7 @@ impl Watch {
                 !matches!(signal.try_send(()), Err(TrySendError::Disconnected(())))
             });
             let ended = self.ended();
-            let due = |task: &Task| ended || self.level(task.mark) > task.seen;
+            let due = |task: &Task| ended || self.is_there(&task.awaited);
             let tasks = waiting.tasks.extract_if(|_, task| due(task));
             let wakers: Vec<Waker> = tasks.map(|(_, task)| task.waker).collect();
             let gone = before - waiting.signals.len() + wakers.len();
@@ -127,14 +152,14 @@ impl Watch {
         wake_each(wakers);
     }
 
-    /// Waits until the mark is past `seen`, at most for `timeout`.
-    pub(crate) fn wait_past(&self, seen: Position, mark: Mark, timeout: Option<Duration>) -> Woken {
+    /// Waits for it, at most for `timeout`.
+    pub(crate) fn wait_for(&self, awaited: Awaited, timeout: Option<Duration>) -> Woken {
         // A moment too far off to have a name never comes.
         let deadline = timeout.and_then(|timeout| monotonic().checked_add(timeout));
         self.interested.fetch_add(1, Ordering::SeqCst);
         let mut waiting = self.waiting.lock();
         let woken = loop {
-            if self.level(mark) > seen {
+            if self.is_there(&awaited) {
                 break Woken::Moved;
             }
             if self.ended() {
@@ -144,7 +169,7 @@ impl Watch {
                 None => self.moved.wait(&mut waiting),
                 Some(deadline) => {
                     if self.moved.wait_until(&mut waiting, deadline).timed_out() {
-                        break match self.level(mark) > seen {
+                        break match self.is_there(&awaited) {
                             true => Woken::Moved,
                             false => Woken::TimedOut,
                         };
@@ -171,19 +196,19 @@ impl Watch {
         receiver
     }
 
-    /// Wakes the task once, when the mark is past `seen`; answers true when it is already, or
+    /// Wakes the task once, when what it waits for is there; answers true when it is already, or
     /// nothing further will come.
-    pub(crate) fn wake_past(&self, name: u64, seen: Position, mark: Mark, waker: &Waker) -> bool {
+    pub(crate) fn wake_for(&self, name: u64, awaited: Awaited, waker: &Waker) -> bool {
         if !planted!(WakeUpLost) {
             self.interested.fetch_add(1, Ordering::SeqCst);
         }
         let mut waiting = self.waiting.lock();
-        if self.level(mark) > seen || self.ended() {
+        if self.is_there(&awaited) || self.ended() {
             drop(waiting);
             self.interested.fetch_sub(1, Ordering::SeqCst);
             return true;
         }
-        let task = Task { seen, mark, waker: waker.clone() };
+        let task = Task { awaited, waker: waker.clone() };
         if waiting.tasks.insert(name, task).is_some() {
             self.interested.fetch_sub(1, Ordering::SeqCst);
         }
@@ -196,6 +221,10 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    fn past(past: Position, mark: Mark) -> Awaited {
+        Awaited { past, mark, told: None }
+    }
+
     fn publish(watch: &Watch, visible: Position, synced: Position) {
         watch.raise(visible, synced);
         watch.wake();
@@ -205,10 +234,11 @@ mod tests {
     fn a_level_reached_before_the_wait_ends_it_at_once() {
         let watch = Watch::default();
         publish(&watch, Position::new(3), Position::new(2));
-        assert_eq!(watch.wait_past(Position::new(1), Mark::Synced, None), Woken::Moved);
-        assert_eq!(watch.wait_past(Position::new(2), Mark::Visible, None), Woken::Moved);
+        let wait = |seen, mark, timeout| watch.wait_for(past(Position::new(seen), mark), timeout);
+        assert_eq!(wait(1, Mark::Synced, None), Woken::Moved);
+        assert_eq!(wait(2, Mark::Visible, None), Woken::Moved);
         let short = Some(Duration::from_millis(1));
-        assert_eq!(watch.wait_past(Position::new(2), Mark::Synced, short), Woken::TimedOut);
+        assert_eq!(wait(2, Mark::Synced, short), Woken::TimedOut);
     }
 
     #[test]
@@ -224,7 +254,7 @@ mod tests {
         };
         let mut seen = Position::START;
         while seen < Position::new(20_000) {
-            assert_eq!(watch.wait_past(seen, Mark::Synced, None), Woken::Moved);
+            assert_eq!(watch.wait_for(past(seen, Mark::Synced), None), Woken::Moved);
             seen = watch.level(Mark::Synced);
         }
         publisher.join().unwrap();
@@ -263,7 +293,7 @@ mod tests {
         let counter = Arc::new(Counter::default());
         let waker = Waker::from(counter.clone());
         let name = watch.name();
-        let ask = || watch.wake_past(name, Position::START, Mark::Synced, &waker);
+        let ask = || watch.wake_for(name, past(Position::START, Mark::Synced), &waker);
         assert!(!ask());
         assert!(!ask(), "asking again is asking once");
         for level in 1..5 {
@@ -282,7 +312,8 @@ mod tests {
         let watch = Arc::new(Watch::default());
         let waiter = {
             let watch = watch.clone();
-            std::thread::spawn(move || watch.wait_past(Position::START, Mark::Synced, None))
+            let awaited = past(Position::START, Mark::Synced);
+            std::thread::spawn(move || watch.wait_for(awaited, None))
         };
         watch.end();
         assert_eq!(waiter.join().unwrap(), Woken::Ended);

@@ -263,6 +263,7 @@ pub(crate) fn decode_event<'a>(record: &Record<'a>) -> Option<EventRef<'a>> {
     };
     if record.head.flags & ENCRYPTED != 0 {
         layout.data = DataState::Sealed;
+        layout.encrypted = true;
         if record.body.len() < layout.metadata_end as usize + SEALED_BYTES {
             return None;
         }
@@ -322,6 +323,7 @@ fn layout(body: &[u8]) -> Option<BodyLayout> {
         subject_end,
         metadata_end,
         data: DataState::Clear,
+        encrypted: false,
     })
 }
 

@@ -91,6 +91,7 @@ pub(super) fn layout_of_stub(body: &[u8]) -> Option<BodyLayout> {
         json,
         reclaimed: Some(reclaimed),
         data: DataState::Clear,
+        encrypted: false,
         stream_start: FIXED_BYTES,
         stream_end,
         type_end: end,

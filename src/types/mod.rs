@@ -2,6 +2,7 @@
 
 #[cfg(feature = "bincode")]
 mod codec;
+mod data;
 mod error;
 mod event;
 mod expect;
@@ -20,6 +21,8 @@ mod settings;
 mod stream;
 mod trim;
 
+#[cfg(feature = "forget")]
+pub use data::InClear;
 pub use error::{Conflict, Error, ErrorKind, Result};
 pub use event::{ContentType, IntoEvent, NewEvent};
 pub use expect::Expect;
@@ -41,6 +44,7 @@ pub use trim::{Trim, Trimmed};
 
 #[cfg(all(feature = "bincode", feature = "model"))]
 pub(crate) use codec::{from_bincode, to_bincode};
+pub(crate) use data::DataState;
 #[cfg(feature = "forget")]
 pub(crate) use fresh::random_bytes;
 pub(crate) use lifecycle::{Lifecycle, StreamChange};
@@ -48,5 +52,5 @@ pub(crate) use limits::{
     BATCH_BYTES_MAX, EVENT_TYPE_MAX, METADATA_MAX, NAME_MAX, STREAM_NAME_MAX, SUBJECT_MAX, TAG_MAX,
     TAGS_MAX,
 };
-pub(crate) use recorded::{BodyLayout, DataState};
+pub(crate) use recorded::BodyLayout;
 pub(crate) use stream::{category, has_control};

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::data::DataState;
 use super::error::{Error, ErrorKind, Result};
 use super::event::ContentType;
 use super::json;
@@ -30,27 +31,8 @@ pub(crate) struct BodyLayout {
     pub metadata_end: u32,
     pub stream_start: u32,
     pub data: DataState,
-}
-
-/// What can be had of an event's data.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum DataState {
-    /// It stands in the body as it was given.
-    #[default]
-    Clear,
-    /// What stands in the body is encrypted; nobody outside the store is shown such an event.
-    Sealed,
-    /// Its key was destroyed.
-    Forgotten,
-    /// Its key is not in the keyring, or there is no keyring.
-    #[cfg_attr(not(feature = "forget"), expect(dead_code, reason = "nobody looks for keys"))]
-    NoKey,
-    /// Its key is wrapped, and the store was opened without what unwraps it.
-    #[cfg_attr(not(feature = "forget"), expect(dead_code, reason = "nobody looks for keys"))]
-    Wrapped,
-    /// This build cannot decrypt.
-    #[cfg_attr(all(feature = "forget", not(test)), expect(dead_code, reason = "this build can"))]
-    NotHere,
+    /// Also when it was decrypted since.
+    pub encrypted: bool,
 }
 
 /// A recorded event borrowed from the log's own bytes: nothing was copied or allocated.
@@ -133,6 +115,13 @@ impl<'a> EventRef<'a> {
     pub fn subject(&self) -> Option<&'a str> {
         Some(text(self.body, self.layout.tags_end..self.layout.subject_end))
             .filter(|subject| !subject.is_empty())
+    }
+
+    /// Whether it names a subject and its data is stored as it was given: that is not forgotten
+    /// with the subject.
+    #[must_use]
+    pub fn is_in_clear(&self) -> bool {
+        !self.layout.encrypted && self.reclaimed().is_none() && self.subject().is_some()
     }
 
     /// Its metadata as it was given; empty when there was none.
@@ -393,6 +382,12 @@ impl RecordedEvent {
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.as_ref().subject()
+    }
+
+    /// As [`EventRef::is_in_clear`].
+    #[must_use]
+    pub fn is_in_clear(&self) -> bool {
+        self.as_ref().is_in_clear()
     }
 
     /// Its metadata as it was given; empty when there was none.

@@ -72,6 +72,7 @@ pub struct Settings {
     pub(crate) align_commit: bool,
     pub(crate) background: bool,
     pub(crate) accept_lost: bool,
+    pub(crate) subjects_in_clear: bool,
     pub(crate) poll_interval: Duration,
     #[cfg(feature = "forget")]
     pub(crate) keyring: Option<Keyring>,
@@ -90,6 +91,7 @@ impl Default for Settings {
             align_commit: false,
             background: true,
             accept_lost: false,
+            subjects_in_clear: false,
             poll_interval: Duration::from_millis(1),
             #[cfg(feature = "forget")]
             keyring: None,
@@ -98,6 +100,19 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// An event that names a subject, in a store that would not encrypt its data: stored in the
+    /// clear if the caller said so, refused otherwise.
+    pub(crate) fn check_in_clear(&self) -> Result<()> {
+        if self.subjects_in_clear {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "the event names a subject, and this store has no keyring to encrypt its data with: \
+             give it one (`Options::keyring`, `factlog init --encrypt`), or allow what cannot be \
+             forgotten (`Options::subjects_in_clear`, `--in-clear`)",
+        ))
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let segment = self.segment_bytes;
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_CEILING).contains(&segment) {

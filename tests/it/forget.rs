@@ -128,6 +128,70 @@ fn what_is_said_of_a_subject_is_encrypted_on_disk_and_clear_to_readers() {
     assert!(ringed(&disk).unwrap().verify().unwrap().damage.is_empty());
 }
 
+/// Without a keyring the data went into the log in clear, and nobody was told that `forget` would
+/// never reach it.
+#[test]
+fn a_store_without_keyring_refuses_subjects_unless_it_was_told_to_take_them() {
+    let disk = SimDisk::new(1);
+    let open = |clear| options().subjects_in_clear(clear).open_on(Arc::new(disk.clone())).unwrap();
+    let store = open(false);
+    let batch = store.batch().append("Weather-1", Expect::Any, [NewEvent::binary("Rained", "")]);
+    let error = batch.append("Person-ada", Expect::Any, [said("ada", 1)]).commit().unwrap_err();
+    assert_eq!((error.kind(), error.stream()), (ErrorKind::Invalid, Some("Person-ada")));
+    for step in ["Options::keyring", "subjects_in_clear"] {
+        assert!(error.message().contains(step), "{error}");
+    }
+    assert_eq!(store.last_position(), Position::START);
+    assert!(!holds(&disk, SECRET.as_bytes()));
+    drop(store);
+    let store = open(true);
+    store.append("Person-ada", Expect::Any, [said("ada", 1)]).unwrap();
+    let event = store.event(id(1)).unwrap().unwrap();
+    assert!(event.is_in_clear() && event.text().unwrap().contains(SECRET));
+    drop(store);
+    // With a keyring it encrypts, whatever is allowed.
+    let how = options().subjects_in_clear(true).keyring(Keyring::beside());
+    let store = how.open_on(Arc::new(disk.clone())).unwrap();
+    store.append("Person-ada", Expect::Any, [said("ada", 2)]).unwrap();
+    assert!(!store.event(id(2)).unwrap().unwrap().is_in_clear());
+}
+
+/// The receipt said that all was gone up to its position, although what was stored before there
+/// was a keyring stands in the log for ever.
+#[test]
+fn a_receipt_counts_what_was_stored_in_the_clear() {
+    let disk = SimDisk::new(1);
+    let store = options().open_on(Arc::new(disk.clone())).unwrap();
+    let weather = NewEvent::binary("Rained", "");
+    store.append("Weather-1", Expect::Any, [weather]).unwrap();
+    for (number, subject) in [(1, "ada"), (2, "ada"), (3, "bob"), (4, "eve")] {
+        store.append("Person-1", Expect::Any, [said(subject, number)]).unwrap();
+    }
+    // There is no keyring at all: nothing to destroy, and something left.
+    let receipt = store.forget("ada").unwrap();
+    assert_eq!((receipt.keys.len(), receipt.in_clear.events), (0, 2));
+    assert_eq!(store.forget("nobody").unwrap_err().kind(), ErrorKind::NotFound);
+    drop(store);
+    let store = ringed(&disk).unwrap();
+    store.append("Person-1", Expect::Any, [said("ada", 5), said("cy", 6)]).unwrap();
+    let of = |subject| {
+        let receipt = store.forget(subject).unwrap();
+        let clear = receipt.in_clear;
+        (receipt.keys.len(), clear.events, clear.first.map(Position::get), clear.whole)
+    };
+    assert_eq!(of("ada"), (1, 2, Some(2), true));
+    assert_eq!(of("cy"), (1, 0, None, true));
+    assert_eq!(of("bob"), (0, 1, Some(4), true));
+    assert_eq!(store.forget("nobody").unwrap_err().kind(), ErrorKind::NotFound);
+    // What was reclaimed is no longer in the clear.
+    assert_eq!(store.in_clear("eve").unwrap().events, 1);
+    drop(store);
+    disk.remove_file("keyring");
+    let store = options().open_on(Arc::new(disk.clone())).unwrap();
+    // Its keys may be somewhere: that is no receipt.
+    assert_eq!(store.forget("bob").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
 /// The same data of the same subject looks different each time, and is checked before it is
 /// encrypted.
 #[test]

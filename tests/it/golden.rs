@@ -165,6 +165,10 @@ fn made(what: &str) -> SimDisk {
             store.save_checkpoint("mail", Position::new(2)).unwrap();
             store.save_checkpoint("mail", Position::new(5)).unwrap();
             store.reset_checkpoint("carried", Position::new(1)).unwrap();
+            store.batch().checkpoint("gone", Position::new(2)).commit().unwrap();
+            assert!(store.remove_checkpoint("gone").unwrap());
+            store.save_checkpoint("gone too", Position::new(2)).unwrap();
+            assert!(store.remove_checkpoint("gone too").unwrap());
             for version in [1, 3] {
                 let given = (Version::new(version), 2);
                 store.save_snapshot("Order-1", "state", given, data(version, 9)).unwrap();

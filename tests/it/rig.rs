@@ -28,7 +28,8 @@ pub const CHANGING_CALLS: [FaultCall; 8] = [
 /// The same calls on the same disk do the same things.
 pub fn options() -> Options {
     let clock = Arc::new(ManualClock::at(NOW));
-    Store::options().segment_bytes(SEGMENT).background_threads(false).clock(clock)
+    let options = Store::options().segment_bytes(SEGMENT).subjects_in_clear(true);
+    options.background_threads(false).clock(clock)
 }
 
 /// What is printed, in a build with planted bugs, for every state that is opened.

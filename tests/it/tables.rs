@@ -348,7 +348,7 @@ fn what_is_over_a_limit_is_refused_by_name_limit_and_value() {
         ("event data", 1 << 20, |n| ("A-1".into(), NewEvent::binary("T", vec![0; n]))),
     ];
     for (name, limit, make) in table {
-        let store = Store::in_memory().unwrap();
+        let store = Store::options().subjects_in_clear(true).in_memory().unwrap();
         let (stream, event) = make(*limit);
         store.append(stream, Expect::Any, [event]).expect(name);
         let (stream, event) = make(limit + 1);

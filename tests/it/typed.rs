@@ -58,7 +58,7 @@ fn shapes() -> Vec<Shape> {
 }
 
 fn stored<E: Event>(event: &E) -> RecordedEvent {
-    let store = Store::in_memory().unwrap();
+    let store = Store::options().subjects_in_clear(true).in_memory().unwrap();
     store.append("Shape-1", Expect::Any, [NewEvent::of(event).unwrap()]).unwrap();
     store.last_event("Shape-1").unwrap().unwrap()
 }
@@ -280,7 +280,7 @@ fn every_shape_comes_back_from_bincode() {
 
 #[test]
 fn a_typed_event_is_appended_as_it_is_also_in_a_batch() {
-    let store = Store::in_memory().unwrap();
+    let store = Store::options().subjects_in_clear(true).in_memory().unwrap();
     store.append("Shape-1", Expect::NoStream, shapes()).unwrap();
     let batch = store.batch().append("Shape-2", Expect::NoStream, [polygon()]);
     batch.append("Shape-3", Expect::Any, vec![Shape::Unit]).commit().unwrap();

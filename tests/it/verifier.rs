@@ -87,7 +87,8 @@ fn checkpoints(store: &Store) -> Vec<(String, u64)> {
 }
 
 fn options() -> Options {
-    Store::options().background_threads(false).segment_bytes(16 << 10)
+    let options = Store::options().subjects_in_clear(true);
+    options.background_threads(false).segment_bytes(16 << 10)
 }
 
 /// A copy of a store as it lies on disk now.
@@ -277,6 +278,11 @@ fn they_agree_on_a_log_of_many_segments_and_its_checkpoints() {
         store.save_snapshot("A-1", "folded", (head.version, 1), vec![7; 100]).unwrap();
     }
     store.reset_checkpoint("zero", Position::START).unwrap();
+    store.batch().checkpoint("gone", Position::new(5)).commit().unwrap();
+    store.save_checkpoint("gone too", Position::new(5)).unwrap();
+    for gone in ["gone", "gone too"] {
+        assert!(store.remove_checkpoint(gone).unwrap());
+    }
     let said = same(copy(dir.path()).path());
     assert!(said.says["segments"].as_u64().unwrap() > 5, "{}", said.says);
     store.close().unwrap();

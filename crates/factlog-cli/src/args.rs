@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ColorChoice, Parser, Subcommand};
 use factlog::{Keyring, Options, Store};
 
-use crate::demo::{DemoArgs, writer::WriterArgs};
+use crate::demo::DemoArgs;
 use crate::exit::Failure;
 use crate::verbs::append::AppendArgs;
 use crate::verbs::backup::BackupArgs;
@@ -21,7 +21,7 @@ use crate::verbs::get::GetArgs;
 use crate::verbs::import::ImportArgs;
 use crate::verbs::info::InfoArgs;
 use crate::verbs::init::InitArgs;
-use crate::verbs::keys::KeysArgs;
+use crate::verbs::keys::{KeysArgs, What as Keys};
 use crate::verbs::read::ReadArgs;
 use crate::verbs::reclaim::ReclaimArgs;
 use crate::verbs::repair::RepairArgs;
@@ -48,14 +48,17 @@ work while another process is writing.";
 
 const AFTER: &str = "\
 The exchange format (append, read, tail, import, export) is one JSON object a line:
-  stream, type, id, time, data | data_base64, metadata | metadata_base64, tags, schema_version
+  stream, type, id, time, data | data_base64, metadata | metadata_base64, tags, schema_version,
+  subject
 and on the way out also version, position and recorded_at; in the place of data that cannot be had,
-forgotten (true) or unreadable (why). JSON is kept byte for byte.
+forgotten (true) or unreadable (why); in_clear (true) where data of a subject is not encrypted.
+JSON is kept byte for byte.
 
 Exit codes:
-  0 ok               3 conflict      6 import refused lines          12 incompatible format
-  1 unexpected       4 not found    10 torn tail, or repairable     130 interrupted
-  2 usage            5 locked       11 corruption
+  0 ok               4 not found                 7 forget left data in the clear
+  1 unexpected       5 locked                   10 torn tail, or repairable
+  2 usage            6 import refused lines     11 corruption
+  3 conflict       130 interrupted              12 incompatible format
 
 Examples:
   factlog append Order-42 --type OrderPlaced --data '{\"total\":42}' --dir shop
@@ -124,6 +127,23 @@ impl Global {
         }
     }
 
+    /// That the keyring which was named is there; what makes one need not ask.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn keyring_must_exist(&self) -> Result<(), Failure> {
+        match &self.keyring {
+            Some(directory) if !directory.join("keyring").is_file() => {
+                let directory = directory.display();
+                Err(Failure::NotFound(format!(
+                    "there is no keyring in {directory}; `factlog init --keyring {directory}` \
+                     makes one, `factlog keys import` takes keys in"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn dir_or(&self, environment: Option<PathBuf>) -> Result<PathBuf, Failure> {
         let named = |dir: &Path| !dir.as_os_str().is_empty();
         let dir = self.dir.clone().or(environment).filter(|dir| named(dir));
@@ -158,7 +178,7 @@ pub enum Verb {
     Types(TypesArgs),
     /// What there is most of: streams, categories and types, by events or bytes
     Stats(StatsArgs),
-    /// Durable subscribers: how far they are; set one back or forward
+    /// Durable subscribers: how far they are; set one back or forward, or remove it
     Subs(SubsArgs),
     /// Forget a subject: destroy the keys of its data, for ever
     Forget(ForgetArgs),
@@ -192,8 +212,15 @@ pub enum Verb {
     Completions(CompletionsArgs),
     /// Print the manual
     Man(ManArgs),
-    #[command(hide = true)]
-    DemoWriter(WriterArgs),
+}
+
+impl Verb {
+    /// Whether it may find no keyring where one is named, and make it.
+    pub fn makes_keyring(&self) -> bool {
+        let imports = |keys: &KeysArgs| matches!(keys.what, Keys::Import { .. });
+        matches!(self, Self::Init(_) | Self::Restore(_))
+            || matches!(self, Self::Keys(keys) if imports(keys))
+    }
 }
 
 #[cfg(test)]

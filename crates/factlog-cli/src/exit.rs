@@ -20,6 +20,8 @@ pub const NOT_FOUND: u8 = 4;
 pub const LOCKED: u8 = 5;
 /// An import refused lines and stored the rest; or a backup would have let go of events.
 pub const REFUSED: u8 = 6;
+/// Forgetting left something of the subject, which is stored in the clear.
+pub const IN_CLEAR: u8 = 7;
 /// An unfinished end that was never acknowledged, or something else that can be repaired.
 pub const TORN: u8 = 10;
 /// Acknowledged bytes no longer check.

@@ -23,6 +23,10 @@ use args::{Cli, Verb};
 use exit::Failure;
 
 fn main() -> ExitCode {
+    if let Some(writer) = demo::writer::asked_for() {
+        interrupt::arm();
+        return exit::end(demo::writer::run(&writer));
+    }
     let cli = Cli::parse();
     interrupt::arm();
     exit::end(run(&cli))
@@ -31,6 +35,9 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Failure> {
     let global = &cli.global;
     let Some(verb) = &cli.verb else { return demo::run(global, &demo::DemoArgs::default()) };
+    if !verb.makes_keyring() {
+        global.keyring_must_exist()?;
+    }
     match verb {
         Verb::Demo(args) => demo::run(global, args),
         Verb::Init(args) => verbs::init::run(global, args),
@@ -60,6 +67,5 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Verb::Fork(args) => verbs::fork::run(global, args),
         Verb::Completions(args) => verbs::shell::completions(global, args, Cli::command()),
         Verb::Man(args) => verbs::shell::man(global, args, Cli::command()),
-        Verb::DemoWriter(args) => demo::writer::run(global, args),
     }
 }

@@ -50,6 +50,48 @@ fn a_second_run_copies_what_is_new_and_a_dry_one_nothing() {
     assert_eq!(report["position"], 5);
 }
 
+/// A backup holds no keys; `--keys` writes them apart, and a restore takes them in.
+#[test]
+fn keys_go_apart_and_come_back_with_a_restore() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    home.on(&["init", "--encrypt"], "");
+    let event = common::line("P-1", "Said", r#""data":{"a":"cheese"},"subject":"ada""#);
+    assert_eq!(home.on(&["append"], &event).code, 0);
+    let (to, keys) = (path(&home, "copy"), path(&home, "shop.keys"));
+    let inside = path(&home, "copy/shop.keys");
+    let refused = home.on(&["backup", &to, "--keys", &inside], "");
+    assert_eq!(
+        (refused.code, refused.err.contains("must not hold keys")),
+        (2, true),
+        "{refused:?}"
+    );
+    assert!(!home.file("copy").exists(), "refused before anything is copied");
+    assert_eq!(home.on(&["backup", &to, "--keys", &keys, "--dry-run"], "").code, 0);
+    assert!(!home.file("shop.keys").exists());
+    let done = home.on(&["backup", &to, "--keys", &keys, "--json"], "");
+    assert_eq!((done.code, &done.json()["keys"]), (0, &json!(1)), "{done:?}");
+    let mode = std::fs::metadata(&keys).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!home.file("copy").join("keyring").exists());
+    let taken = home.on(&["backup", &to, "--keys", &keys], "");
+    assert_eq!((taken.code, taken.err.contains("a new file")), (2, true), "{taken:?}");
+    // Through a link it is the same directory.
+    std::os::unix::fs::symlink(&to, home.file("link")).unwrap();
+    let linked = home.on(&["backup", &to, "--keys", &path(&home, "link/k")], "");
+    assert_eq!(linked.code, 2, "{linked:?}");
+
+    let new = path(&home, "new");
+    let missing = home.run(&["restore", &to, &new, "--keys", &path(&home, "none")], "");
+    assert_eq!((missing.code, home.file("new").exists()), (4, false), "{missing:?}");
+    let restored = home.run(&["restore", &to, &new, "--keys", &keys, "--json"], "");
+    assert_eq!((restored.code, &restored.json()["keys"]), (0, &json!(1)), "{restored:?}");
+    assert_eq!(home.ok(&["get", "1", "--dir", &new]).json()["data"], json!({"a": "cheese"}));
+    let bare = path(&home, "bare");
+    home.ok(&["restore", &to, &bare]);
+    assert!(home.ok(&["get", "1", "--dir", &bare]).json()["unreadable"].is_string());
+}
+
 #[test]
 fn a_dry_run_into_nothing_makes_nothing() {
     let home = Home::filled(2);

@@ -267,6 +267,134 @@ fn tail_follows_another_process() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
+fn following(home: &Home, arguments: &[&str]) -> std::process::Child {
+    let dir = home.dir();
+    let mut all = vec!["tail", "-f", "--dir", &dir];
+    all.extend(arguments);
+    home.command(&all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// It went on waiting for a stream of which nothing could come any more.
+#[test]
+fn tail_of_a_stream_ends_with_it_and_says_when_it_is_deleted() {
+    let home = Home::filled(2);
+    let mut child = following(&home, &["A-1", "-n", "1"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"position\":1"));
+    assert_eq!(home.on(&["stream", "delete", "A-1"], "").code, 0);
+    let deleted = said.next().unwrap().unwrap();
+    assert!(deleted.contains("A-1 is deleted"), "{deleted}");
+    assert_eq!(home.on(&["append", "A-1", "--type", "T"], "").code, 0);
+    assert!(lines.next().unwrap().unwrap().contains("\"version\":2"), "it lives again");
+    assert_eq!(home.on(&["stream", "tombstone", "A-1", "--yes"], "").code, 0);
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert!(said.next().unwrap().unwrap().contains("was deleted for ever"));
+}
+
+#[test]
+fn tail_hides_and_marks_as_it_is_told() {
+    let home = Home::filled(4);
+    home.on(&["stream", "retain", "A-1", "--truncate-before", "2"], "");
+    assert_eq!(home.numbers(&["tail", "A-1"], "position"), [3]);
+    assert_eq!(home.numbers(&["tail", "A-1", "--hidden", "include"], "position"), [1, 3]);
+    assert_eq!(home.numbers(&["tail", "--hidden", "exclude"], "position"), [2, 3, 4]);
+    let marked = home.on(&["tail", "--hidden", "mark"], "");
+    assert_eq!((marked.out.lines().count(), marked.err.lines().count()), (4, 1), "{marked:?}");
+    assert!(marked.err.contains("position 1 is hidden: "), "{}", marked.err);
+    let mut child = following(&home, &["A-1", "-n", "0", "--hidden", "mark"]);
+    home.on(&["append", "A-1", "--type", "T"], "");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"position\":5"));
+    common::interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+/// A misspelt field was taken, and every line was empty.
+#[test]
+fn a_field_that_no_line_has_is_refused_with_those_there_are() {
+    let home = Home::filled(1);
+    for verb in ["read", "tail"] {
+        let run = home.on(&[verb, "--fields", "position,nope"], "");
+        assert_eq!((run.code, run.out.as_str()), (2, ""), "{verb}");
+        assert!(run.err.contains("nope") && run.err.contains("schema_version"), "{}", run.err);
+        assert_eq!(home.on(&[verb, "--fields", "position,in_clear"], "").code, 0);
+    }
+}
+
+/// A refused append left an empty store behind, and a misspelt path its directories.
+#[test]
+fn what_cannot_be_stored_makes_no_store() {
+    let home = Home::new();
+    let refused: [(&[&str], &str, i32); 5] = [
+        (&["append", "S-1", "--type", "T", "--expect", "exists"], "", 3),
+        (&["append", "S-1", "--type", "T", "--expect", "3"], "", 3),
+        (&["append", "S-1", "--type", "$T"], "", 2),
+        (&["append"], "{\"stream\":\"S-1\"}", 2),
+        (&["append"], "", 0),
+    ];
+    for (arguments, input, code) in refused {
+        let run = home.on(arguments, input);
+        assert_eq!(run.code, code, "{arguments:?}: {}", run.err);
+        assert!(!home.exists(), "{arguments:?}");
+    }
+    std::fs::create_dir(home.file("store")).unwrap();
+    assert_eq!(home.on(&["append", "S-1", "--type", "T", "--expect", "3"], "").code, 3);
+    assert_eq!(std::fs::read_dir(home.file("store")).unwrap().count(), 0, "not even a lock");
+    let deep = home.file("no/such/place").display().to_string();
+    for verb in [&["append", "S-1", "--type", "T", "--dir", &deep][..], &["import", "--dir", &deep]]
+    {
+        let run = home.run(verb, "");
+        assert_eq!(run.code, 4, "{verb:?}: {}", run.err);
+        assert!(run.err.contains("there is no directory"), "{}", run.err);
+        assert!(!home.file("no").exists());
+    }
+    // The second of these lines makes it.
+    let lines = "{\"stream\":\"S-1\"}\n{\"stream\":\"S-1\",\"type\":\"T\"}";
+    let run = home.on(&["append"], lines);
+    assert_eq!(run.code, 2, "{}", run.err);
+    assert_eq!(home.lines(&["read"]).len(), 1);
+    home.ok(&["init", "--dir", &deep]);
+}
+
+/// Ctrl-C during an import ended it without a word on what was stored.
+#[test]
+fn an_interrupted_import_says_how_far_it_is_and_goes_on() {
+    let home = Home::new();
+    let dir = home.dir();
+    let mut child = home
+        .command(&["import", "--batch", "1", "--dir", &dir])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = ["1", "2", "3"].map(|n| {
+        let id = format!("\"id\":\"0198f0a5-7b1c-7c3e-8f2d-00000000000{n}\"");
+        common::line("S-1", "T", &id)
+    });
+    let mut input = child.stdin.take().unwrap();
+    let whole = format!("{}\n", lines.join("\n"));
+    input.write_all(whole.as_bytes()).unwrap();
+    let began = std::time::Instant::now();
+    loop {
+        let run = home.on(&["info", "--json"], "");
+        if run.code == 0 && run.json()["events"] == 3 {
+            break;
+        }
+        assert!(began.elapsed().as_secs() < 60, "{run:?}");
+    }
+    common::interrupt(&child);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(said.contains("interrupted: ") && said.contains("import the same again"), "{said}");
+    assert!(said.contains("3 events stored") || said.contains("2 events stored"), "{said}");
+    drop(input);
+    let again = home.on(&["import"], &whole);
+    assert_eq!((again.code, &again.json()["already_there"]), (0, &3.into()), "{}", again.err);
+}
+
 #[test]
 fn streams_and_info_tell_what_there_is() {
     let home = Home::filled(6);

@@ -43,6 +43,7 @@ fn what_is_said_of_a_subject_is_read_until_it_is_forgotten() {
     assert_eq!(receipt["keys"].take().as_array().unwrap().len(), 1);
     let wanted = json!({
         "subject": "ada", "forgotten_at": null, "keys": null, "through": 3, "overwritten": true,
+        "in_clear": 0, "first_in_clear": null, "whole": true,
     });
     assert_eq!(receipt, wanted);
     let event = home.values(&["get", "1"]).remove(0);
@@ -131,13 +132,49 @@ fn an_export_is_in_clear_and_an_import_encrypts() {
     let run = other.on(&["import"], &exported.out);
     assert_eq!(run.code, 6, "{}", run.err);
     assert!(run.err.contains("line 1: refused: its data was forgotten"), "{}", run.err);
-    assert_eq!(other.lines(&["read"]).len(), 2);
+    assert!(run.err.contains("line 2: refused: the event names a subject"), "{}", run.err);
+    assert_eq!(other.lines(&["read"]).len(), 1);
+    let run = other.on(&["import", "--in-clear"], &exported.out);
+    assert_eq!((run.code, &run.json()["stored"]), (6, &json!(1)), "{}", run.err);
+    // The round trip keeps the subject, and says in what state it is.
+    let back = other.values(&["export"]);
+    let of = |n: usize| (back[n].get("subject").cloned(), back[n].get("in_clear").cloned());
+    assert_eq!(of(0), (None, None));
+    assert_eq!(of(1), (Some(json!("bob")), Some(json!(true))));
+    assert!(home.values(&["export"]).iter().all(|line| line.get("in_clear").is_none()));
+}
+
+/// `forget` said that all was gone, and what was stored before there was a keyring was not.
+#[test]
+fn what_is_in_the_clear_is_told_and_has_a_code_of_its_own() {
+    let home = Home::filled(1);
+    let event = line("P-1", "Said", r#""data":{"a":"cheese"},"subject":"ada""#);
+    let refused = home.on(&["append"], &event);
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    assert!(refused.err.contains("--in-clear") && refused.err.contains("init --encrypt"));
+    assert!(!holds_cheese(&home));
+    assert_eq!(home.on(&["append", "--in-clear"], &event).code, 0);
+    let left = home.on(&["forget", "ada", "--yes", "--json"], "");
+    let receipt = left.json();
+    assert_eq!(
+        (left.code, &receipt["in_clear"], &receipt["first_in_clear"]),
+        (7, &json!(1), &json!(2)),
+        "{left:?}"
+    );
+    assert!(left.err.contains("the first at position 2") && left.err.contains("reclaim"));
+    home.on(&["init", "--encrypt"], "");
+    assert_eq!(home.on(&["append"], &event).code, 0);
+    let both = home.on(&["forget", "ada", "--yes"], "");
+    assert!(both.code == 7 && both.out.contains("1 key destroyed"), "{both:?}");
+    assert!(both.err.contains("1 event stored in the clear"), "{both:?}");
 }
 
 #[test]
 fn keys_may_lie_in_a_directory_of_their_own() {
     let home = Home::new();
     let safe = home.file("safe").display().to_string();
+    let nowhere = home.on(&["read", "--keyring", &safe], "");
+    assert_eq!((nowhere.code, nowhere.err.contains("there is no keyring")), (4, true));
     assert_eq!(home.on(&["init", "--encrypt", "--keyring", &safe], "").code, 0);
     let event = line("Person-1", "Said", r#""data":{"a":"cheese"},"subject":"ada""#);
     let without = home.on(&["append"], &event);

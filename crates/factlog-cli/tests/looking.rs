@@ -113,7 +113,9 @@ fn stats_of_an_empty_store_are_zeros_and_of_a_damaged_one_are_11() {
 #[test]
 fn subscribers_are_listed_with_their_lag_and_set_back() {
     let home = Home::filled(4);
-    assert_eq!(home.on(&["subs", "ls"], "").out, "");
+    let none = home.on(&["subs", "ls"], "");
+    assert_eq!((none.out.as_str(), none.err.lines().count()), ("", 1), "{none:?}");
+    assert_eq!(home.on(&["subs", "ls", "--quiet"], "").err, "");
     assert_eq!(home.on(&["subs", "lag", "mailer"], "").code, 4);
     let refused = home.on(&["subs", "reset", "mailer", "--to", "3"], "");
     assert_eq!(refused.code, 4, "a typing error makes no subscriber: {}", refused.err);
@@ -137,9 +139,25 @@ fn subscribers_are_listed_with_their_lag_and_set_back() {
 }
 
 #[test]
+fn a_removed_subscriber_is_gone_and_told_how_to_come_back() {
+    let home = Home::filled(4);
+    let missing = home.on(&["subs", "rm", "mailer"], "");
+    assert_eq!((missing.code, missing.out.as_str()), (4, ""), "{missing:?}");
+    home.on(&["subs", "reset", "mailer", "--to", "3", "--create"], "");
+    home.on(&["subs", "reset", "other", "--to", "2", "--create"], "");
+    let removed = home.on(&["subs", "rm", "mailer", "--json"], "");
+    assert_eq!(removed.json(), serde_json::json!({ "name": "mailer", "position": 3 }));
+    assert!(removed.err.contains("--to 3 --create"), "{}", removed.err);
+    assert_eq!(home.values(&["subs", "ls", "--json"]).len(), 1);
+    assert_eq!(home.on(&["subs", "lag", "mailer"], "").code, 4);
+    assert_eq!(home.on(&["subs", "lag", "other"], "").code, 0);
+}
+
+#[test]
 fn a_subscriber_of_a_store_that_is_not_there_makes_none() {
     let home = Home::new();
     assert_eq!(home.on(&["subs", "reset", "m", "--to", "start", "--create"], "").code, 4);
+    assert_eq!(home.on(&["subs", "rm", "m"], "").code, 4);
     assert!(!home.exists());
 }
 
@@ -157,6 +175,7 @@ fn every_verb_has_a_manual_page_and_completions_know_it() {
         let page = std::fs::read_to_string(pages.join(format!("factlog-{verb}.1"))).unwrap();
         assert!(page.contains(".SH NAME"), "{verb}");
     }
+    assert!(!completions.contains("demo-writer"), "nobody else has a use for it");
     assert!(home.ok(&["man"]).out.contains("factlog"));
     assert!(!pages.join("factlog-demo-writer.1").exists());
 }

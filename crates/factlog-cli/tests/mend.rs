@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{Home, interrupt};
+use factlog::{Expect, NewEvent, Store};
 use serde_json::{Value, json};
 
 fn paths(home: &Home) -> (String, String) {
@@ -60,7 +61,10 @@ fn a_damaged_event_is_beyond_repair_and_salvage_lists_it() {
     let verify = home.run(&["verify", "--json", "--dir", &new], "");
     assert_eq!((verify.code, &verify.json()["lost"]), (0, &1.into()));
     // Told, until the loss is accepted.
-    assert_eq!(home.run(&["export", "--dir", &new], "").code, 11);
+    let told = home.run(&["export", "--dir", &new], "");
+    assert_eq!(told.code, 11);
+    let left_out = told.err.lines().filter(|line| line.contains("left out"));
+    assert_eq!(left_out.count(), 1, "{}", told.err);
     let rest = home.ok(&["export", "--dir", &new, "--accept-lost"]);
     let positions: Vec<Value> = rest
         .out
@@ -70,6 +74,28 @@ fn a_damaged_event_is_beyond_repair_and_salvage_lists_it() {
     assert_eq!(positions, [2, 3, 4]);
     let append = home.run(&["append", "A-1", "--type", "T", "--dir", &new], "");
     assert_eq!((append.code, &append.json()["position"]), (0, &5.into()), "{}", append.err);
+}
+
+/// Each lost position had a line of its own: hundreds for one lost segment.
+#[test]
+fn an_export_tells_a_lost_segment_in_one_line() {
+    let home = Home::new();
+    let store = Store::options().segment_bytes(16 << 10).open(home.file("store")).unwrap();
+    for n in 0..100 {
+        let event = NewEvent::json_text("T", format!("{{\"n\":{n},\"fill\":\"{:800}\"}}", ""));
+        store.append("A-1", Expect::Any, [event]).unwrap();
+    }
+    store.close().unwrap();
+    std::fs::remove_file(home.file("store").join("00000000000000000002.seg")).unwrap();
+    let (new, old) = paths(&home);
+    assert_eq!(home.run(&["salvage", &new, "--dir", &old], "").code, 11);
+    let export = home.run(&["export", "--dir", &new], "");
+    let left_out: Vec<&str> = export.err.lines().filter(|l| l.contains("left out")).collect();
+    assert_eq!((export.code, left_out.len()), (11, 1), "{}", export.err);
+    let lost = 100 - export.out.lines().count() as u64;
+    assert!(lost > 1, "{}", export.err);
+    let numbers: Vec<u64> = left_out[0].split(' ').filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(numbers[1] - numbers[0] + 1, lost, "{}", left_out[0]);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn bounds_are_set_replaced_and_lifted() {
 #[test]
 fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let home = Home::filled(4);
-    let table: [(&[&str], i32); 8] = [
+    let table: [(&[&str], i32); 10] = [
         (&["stream", "retain", "A-1"], 2),
         (&["stream", "retain", "A-1", "--keep-last", "0"], 2),
         (&["stream", "retain", "A-1", "--truncate-before", "4"], 2),
@@ -78,6 +78,8 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
         (&["stream", "retain", "A-1", "--all", "--keep-last", "1"], 2),
         (&["stream", "delete", "A-1", "--expect", "1"], 3),
         (&["stream", "delete", "Nobody-1"], 4),
+        (&["stream", "retain", "Nobody-1", "--keep-last", "1"], 4),
+        (&["stream", "tombstone", "Nobody-1", "--yes"], 4),
         (&["stream", "show", "Nobody-1"], 4),
     ];
     for (asked, code) in table {
@@ -85,4 +87,33 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
         assert_eq!((run.code, run.out.as_str()), (code, ""), "{asked:?}: {}", run.err);
     }
     assert_eq!(shown(&home, "A-1")["shown"], 2);
+    let early = ["stream", "retain", "Later-1", "--keep-last", "1", "--create"];
+    let run = home.on(&early, "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.err.contains("Later-1 is bounded; 0 events of it are shown"), "{}", run.err);
+    assert_eq!(shown(&home, "Later-1")["state"], "never");
+    // Something is said of it, so it is known.
+    assert_eq!(home.on(&["stream", "retain", "Later-1", "--all"], "").code, 0);
+    let one = home.on(&["stream", "retain", "A-1", "--keep-last", "1"], "");
+    assert!(one.err.contains("1 event of it is shown"), "{}", one.err);
+}
+
+/// It said that there was no such version.
+#[test]
+fn an_event_that_is_hidden_is_told_as_such_and_how_to_see_it() {
+    let home = Home::filled(6);
+    home.on(&["stream", "retain", "B-1", "--truncate-before", "3"], "");
+    home.on(&["stream", "delete", "A-1"], "");
+    for (event, why) in
+        [("A-1@2", "stream A-1 is deleted"), ("B-1@2", "version 2 of B-1 is hidden")]
+    {
+        let run = home.on(&["get", event], "");
+        assert_eq!(run.code, 4);
+        assert!(run.err.contains(why), "{}", run.err);
+        let command = run.err.split('`').nth(1).unwrap();
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        assert_eq!(home.lines(&words).len(), 1, "{command}");
+    }
+    let none = home.on(&["get", "A-1@4"], "");
+    assert!(none.code == 4 && none.err.contains("there is no version 4"), "{}", none.err);
 }

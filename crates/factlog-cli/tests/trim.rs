@@ -55,7 +55,12 @@ fn a_checkpoint_keeps_what_it_has_not_come_to_unless_forced() {
     let text = home.on(&["trim", "--keep-bytes", "0"], "").out;
     assert!(text.contains("checkpoint mailer at position 60"), "{text}");
     let forced = home.on(&["trim", "--keep-bytes", "0", "--force", "--yes", "--json"], "").json();
-    assert!(forced["first_position"].as_u64().unwrap() > 61, "{forced}");
+    let first = forced["first_position"].as_u64().unwrap();
+    assert!(first > 61, "{forced}");
+    // The lag counted what was trimmed, and the oldest unread was not found.
+    let lag = home.on(&["subs", "lag", "mailer", "--json"], "").json();
+    assert_eq!(lag["lag"], 100 - (first - 1), "{lag}");
+    assert!(lag["oldest_unread"].is_string(), "{lag}");
 }
 
 #[test]

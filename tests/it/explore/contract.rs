@@ -25,7 +25,7 @@ use factlog::{
     Store, Version,
 };
 
-use super::program::{Ending, Planned, RETAINED, Record, snapshot_data};
+use super::program::{Ending, Planned, REMOVED, RETAINED, Record, snapshot_data};
 
 /// A clause that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub fn c1_acknowledged_is_there(found: &Found, record: &Record, whole: usize) ->
     let known = record.checkpoints_acknowledged;
     let allowed = record.checkpoints.get(known.saturating_sub(1)..).unwrap_or_default();
     let fine = match found.checkpoint {
-        None => known == 0,
+        None => known == 0 || allowed.contains(&REMOVED),
         Some(now) => allowed.contains(&now),
     };
     let now = found.checkpoint;

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use factlog::disk::{Access, Disk, Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{Durability, Options};
 
-use super::program::{Op, Record, continuation, program, script, with_reclaims, with_trims};
+use super::program::{
+    Op, Record, continuation, program, script, with_reclaims, with_removals, with_trims,
+};
 use crate::rig::{CHANGING_CALLS, Random, open, options};
 
 /// A program and everything it meets.
@@ -62,7 +64,7 @@ fn whole_write() -> u64 {
 
 /// With trims, with reclamations, or with both. Not in all programs, so that the lines in
 /// `explore.rs` repeat what they always did.
-fn with_removals(seed: u64, random: &mut Random, mut ops: Vec<Op>) -> Vec<Op> {
+fn with_takings(seed: u64, random: &mut Random, mut ops: Vec<Op>) -> Vec<Op> {
     if [2, 4].contains(&(seed % 5)) {
         ops = with_reclaims(random, ops);
     }
@@ -119,7 +121,10 @@ impl Plan {
             _ => {}
         }
         let thorough = random.below(8) == 0;
-        ops = with_removals(seed, &mut Random::new(seed ^ 0x7213), ops);
+        ops = with_takings(seed, &mut Random::new(seed ^ 0x7213), ops);
+        if seed % 7 == 5 && !shared_sectors {
+            ops = with_removals(&mut Random::new(seed ^ 0x9a11), ops);
+        }
         Self { seed, ops, disk, how, weak, fault, shared_sectors, thorough }
     }
 
@@ -166,7 +171,7 @@ impl Plan {
         let crashes = crashes as u64;
         let mut random = Random::new(self.seed.wrapping_mul(31).wrapping_add(crashes));
         let mut ops = continuation(crashes, &mut random);
-        ops = with_removals(self.seed, &mut random, ops);
+        ops = with_takings(self.seed, &mut random, ops);
         ops.retain(|op| !(self.shared_sectors && op.is_keyed()));
         ops
     }

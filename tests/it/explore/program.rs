@@ -20,6 +20,7 @@ pub enum Op {
     Append(Vec<(String, u64, usize)>, Option<u64>),
     SaveCheckpoint(u64),
     ResetCheckpoint(u64),
+    RemoveCheckpoint,
     SaveSnapshot(String),
     /// What is before a position, also past the checkpoint if told so.
     Trim(u64, bool),
@@ -48,6 +49,9 @@ pub struct Planned {
     pub id: Uuid,
     pub data: Vec<u8>,
 }
+
+/// In the place of a checkpoint's value.
+pub const REMOVED: u64 = u64::MAX;
 
 /// The stream whose settings are changed; it has no events.
 pub const RETAINED: &str = "Retained-1";
@@ -110,7 +114,7 @@ pub struct Truncated {
 pub struct Record {
     /// In the order of submission; those that were refused are not here.
     pub batches: Vec<Submitted>,
-    /// The checkpoint's values in order, and how many of them are acknowledged.
+    /// The checkpoint's values in order, also `REMOVED`, and how many of them are acknowledged.
     pub checkpoints: Vec<u64>,
     pub checkpoints_acknowledged: usize,
     /// The same of a stream's settings.
@@ -243,6 +247,19 @@ pub fn with_reclaims(random: &mut Random, ops: Vec<Op>) -> Vec<Op> {
     all
 }
 
+/// The program with the checkpoint removed in between.
+pub fn with_removals(random: &mut Random, ops: Vec<Op>) -> Vec<Op> {
+    let mut all = Vec::new();
+    for op in ops {
+        let moves = matches!(op, Op::SaveCheckpoint(_) | Op::Append(_, Some(_)));
+        all.push(op);
+        if random.below(if moves { 2 } else { 5 }) == 0 {
+            all.push(Op::RemoveCheckpoint);
+        }
+    }
+    all
+}
+
 /// Every kind of step, rolls, two trims, a segment of its own for a large batch, two reopenings, a
 /// reclamation.
 pub fn script() -> Vec<Op> {
@@ -261,12 +278,14 @@ pub fn script() -> Vec<Op> {
         batch(&[("A-1", 6, 1500), ("A-1", 7, 20)]),
         Op::Append(vec![("Solo".into(), 8, 5)], Some(6)),
         Op::SaveCheckpoint(7),
+        Op::RemoveCheckpoint,
         Op::ResetCheckpoint(3),
         Op::SaveSnapshot("A-1".into()),
         Op::Retain(3),
         batch(&[("A-2", 9, 14_000)]),
         batch(&[("A-2", 10, 40)]),
         Op::Trim(9, true),
+        Op::RemoveCheckpoint,
         Op::Reopen,
         batch(&[("A-2", 11, 40)]),
         Op::Trim(11, true),
@@ -326,6 +345,7 @@ pub fn step(store: &Store, op: &Op, record: &mut Record, during: During<'_>) -> 
             }
             saved
         }
+        Op::RemoveCheckpoint => remove_checkpoint(store, record, during),
         Op::SaveSnapshot(stream) => {
             let Some(head) = store.head(&**stream)? else { return Ok(()) };
             let version = head.version.get();
@@ -403,6 +423,21 @@ fn reclaim(store: &Store, record: &mut Record, during: During<'_>) -> Result<()>
         record.fail("C12", format!("{known} were known, now {:?}, {report:?}", record.stubs));
     }
     Ok(())
+}
+
+fn remove_checkpoint(store: &Store, record: &mut Record, during: During<'_>) -> Result<()> {
+    if store.checkpoint("reader")?.is_none() {
+        return Ok(());
+    }
+    record.checkpoints.push(REMOVED);
+    during(record);
+    let removed = store.remove_checkpoint("reader");
+    match &removed {
+        Ok(_) => record.checkpoints_acknowledged = record.checkpoints.len(),
+        Err(error) if record.refused(error) => drop(record.checkpoints.pop()),
+        Err(_) => {}
+    }
+    removed.map(drop)
 }
 
 fn trim(

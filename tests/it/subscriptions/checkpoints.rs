@@ -98,16 +98,26 @@ fn of_saved_and_carried_the_later_counts() {
         (&[("carry", 5), ("reset", 0), ("save", 1)], 1),
         (&[("save", 5), ("reset", 2), ("carry", 4), ("reset", 1)], 1),
         (&[("carry", 5), ("save", 8), ("reset", 0), ("carry", 6), ("save", 7)], 7),
+        (&[("save", 5), ("remove", 0), ("carry", 3)], 3),
+        (&[("carry", 5), ("remove", 0), ("save", 2)], 2),
+        (&[("carry", 5), ("remove", 0), ("carry", 2)], 2),
+        (&[("carry", 5), ("save", 8), ("remove", 0), ("remove", 0), ("reset", 0)], 0),
+        (&[("save", 5), ("remove", 0), ("carry", 2), ("remove", 0)], 0),
     ];
     for reopen in [false, true] {
         for (steps, stands) in table {
             let dir = tempfile::tempdir().unwrap();
             let mut store = Store::open(dir.path()).unwrap();
             append(&store, 0..10);
+            let mut removed = false;
             for (how, to) in *steps {
                 match *how {
                     "save" => store.save_checkpoint("mail", at(*to)).unwrap(),
                     "reset" => store.reset_checkpoint("mail", at(*to)).unwrap(),
+                    "remove" => {
+                        let there = store.checkpoint("mail").unwrap().is_some();
+                        assert_eq!(store.remove_checkpoint("mail").unwrap(), there, "{steps:?}");
+                    }
                     _ => drop(store.batch().checkpoint("mail", at(*to)).commit().unwrap()),
                 }
                 if reopen {
@@ -115,13 +125,17 @@ fn of_saved_and_carried_the_later_counts() {
                     let rebuild = to % 2 == 0;
                     store = Store::options().rebuild_index(rebuild).open(dir.path()).unwrap();
                 }
-                assert_eq!(store.checkpoint("mail").unwrap(), Some(at(*to)), "{steps:?}");
+                let there = (*how != "remove").then(|| at(*to));
+                assert_eq!(store.checkpoint("mail").unwrap(), there, "{steps:?}");
+                assert_eq!(store.checkpoints().unwrap().len(), usize::from(there.is_some()));
+                removed = there.is_none();
             }
             let start = Start::Checkpoint("mail".into());
             let subscription = store.subscribe(Source::All).start(start).unwrap();
             assert_eq!(subscription.position(), at(*stands));
             let follower = Store::open_read_only(dir.path()).unwrap();
-            assert_eq!(follower.checkpoint("mail").unwrap(), Some(at(*stands)), "{steps:?}");
+            let there = (!removed).then(|| at(*stands));
+            assert_eq!(follower.checkpoint("mail").unwrap(), there, "{steps:?}");
         }
     }
 }

@@ -5,7 +5,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crossbeam_channel::{TryRecvError, select};
-use factlog::{Delivery, ErrorKind, Position, Source, Start, Store, Subscription};
+use factlog::{
+    Delivery, ErrorKind, Expect, Position, Source, Start, Store, StreamName, Subscription,
+};
 
 use super::super::support::{block_on, ends, number, waker};
 use super::{append, next_event};
@@ -15,6 +17,76 @@ fn live(store: &Store) -> Subscription {
     let caught_up = subscription.try_next().unwrap();
     assert_eq!(caught_up, Some(Delivery::CaughtUp(store.last_position())));
     subscription
+}
+
+/// A tombstone moves no position, so that nobody who waited for the stream ever heard of it.
+#[test]
+fn a_tombstone_ends_who_waits_for_the_stream_and_a_deletion_does_not() {
+    let follow = |store: &Store| {
+        let source = Source::Stream(StreamName::new("Fan-1").unwrap());
+        let mut subscription = store.subscribe(source).start(Start::Beginning).unwrap();
+        next_event(&mut subscription);
+        while subscription.try_next().unwrap().is_some() {}
+        subscription
+    };
+    for remote in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        append(&store, 0..2);
+        let reader = match remote {
+            true => Store::open_read_only(dir.path()).unwrap(),
+            false => store.clone(),
+        };
+        let (mut thread, mut task, mut timed) = (follow(&reader), follow(&reader), follow(&reader));
+        store.delete_stream("Fan-1", Expect::Any).unwrap();
+        assert_eq!(timed.next_timeout(Duration::from_millis(30)).unwrap(), None);
+        append(&store, 5..6); // it lives again
+        for subscription in [&mut thread, &mut task, &mut timed] {
+            assert_eq!(next_event(subscription), Some(5));
+        }
+        let waits = std::thread::spawn(move || {
+            ends(move || {
+                loop {
+                    match thread.next() {
+                        Ok(delivery) => assert!(!matches!(delivery, Delivery::Event(_))),
+                        Err(error) => return error,
+                    }
+                }
+            })
+        });
+        let polled = std::thread::spawn(move || {
+            ends(move || {
+                block_on(std::future::poll_fn(move |context| {
+                    loop {
+                        match task.poll_next(context) {
+                            Poll::Ready(Ok(delivery)) => {
+                                assert!(!matches!(delivery, Delivery::Event(_)));
+                            }
+                            Poll::Ready(Err(error)) => return Poll::Ready(error),
+                            Poll::Pending => return Poll::Pending,
+                        }
+                    }
+                }))
+            })
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        store.tombstone_stream("Fan-1", Expect::Any).unwrap();
+        for waiter in [waits, polled] {
+            let error = waiter.join().unwrap();
+            assert_eq!((error.kind(), error.stream()), (ErrorKind::Deleted, Some("Fan-1")));
+        }
+        // Whoever asks again is told again.
+        for _ in 0..2 {
+            let told = ends({
+                let store = reader.clone();
+                move || {
+                    let source = Source::Stream(StreamName::new("Fan-1").unwrap());
+                    store.subscribe(source).start(Start::End).unwrap().next()
+                }
+            });
+            assert_eq!(told.unwrap_err().kind(), ErrorKind::Deleted);
+        }
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use factlog::{OpenReport, Position, Store};
 
 use super::follow::Owned;
-use super::writer::{BATCH, Said, WRITERS, id, stream};
+use super::writer::{BATCH, NAME, Said, WRITERS, id, stream};
 use super::{Story, disproved};
 use crate::exit::Failure;
 use crate::output::{counted, grouped};
@@ -73,7 +73,7 @@ fn tell(heard: &Heard, survived: usize, report: &OpenReport) -> String {
 /// Lets a child append until enough is answered and something is under way; then kills it.
 fn write_and_kill(program: &Path, dir: &Path, round: u64) -> Result<Heard, Failure> {
     let mut command = Command::new(program);
-    command.args(["demo-writer", "--round", &round.to_string(), "--dir"]).arg(dir);
+    command.args([NAME, "--round", &round.to_string(), "--dir"]).arg(dir);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.spawn().map_err(Failure::io("cannot start a writing process"))?;
     let mut child = Owned(child);

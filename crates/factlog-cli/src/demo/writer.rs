@@ -5,14 +5,14 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 
-use clap::Args;
+use clap::Parser;
 use factlog::{Error, Expect, NewEvent, Store};
 use uuid::Uuid;
 
-use crate::args::Global;
 use crate::exit::Failure;
 
 /// Events of one append: after a kill all of them are there, or none.
@@ -20,12 +20,26 @@ pub const BATCH: u64 = 3;
 /// Threads that append, so that the kill always finds appends under way.
 pub const WRITERS: u64 = 4;
 
-/// Options of `demo-writer`.
-#[derive(Debug, Args)]
+/// What the demo calls it by. It is no verb: nobody else has a use for it.
+pub const NAME: &str = "demo-writer";
+
+/// Options of the child.
+#[derive(Debug, Parser)]
+#[command(name = NAME)]
 pub struct WriterArgs {
     /// What tells its events from another child's
     #[arg(long)]
     pub round: u64,
+    /// The store's directory
+    #[arg(long)]
+    pub dir: PathBuf,
+}
+
+/// The options, if this process is such a child.
+pub fn asked_for() -> Option<WriterArgs> {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    let named = arguments.peek().is_some_and(|name| name == NAME);
+    named.then(|| WriterArgs::parse_from(arguments))
 }
 
 /// What the child says of one append, a line each.
@@ -87,8 +101,8 @@ fn events(round: u64, writer: u64, append: u64) -> Result<Vec<NewEvent>, Error> 
 ///
 /// # Errors
 /// When the store cannot be opened or written.
-pub fn run(global: &Global, args: &WriterArgs) -> Result<(), Failure> {
-    let store = Store::open(global.dir()?)?;
+pub fn run(args: &WriterArgs) -> Result<(), Failure> {
+    let store = Store::open(&args.dir)?;
     let round = args.round;
     let threads: Vec<_> = (0..WRITERS)
         .map(|writer| {

@@ -10,7 +10,8 @@ use super::{parse, write_line};
 /// What a line that is taken makes of an event is, written out again, taken for the same event.
 pub fn import(line: &[u8]) {
     let Ok(fact) = parse(line) else { return };
-    let Ok(store) = Store::options().background_threads(false).in_memory() else { return };
+    let options = || Store::options().background_threads(false).subjects_in_clear(true);
+    let Ok(store) = options().in_memory() else { return };
     let stream = fact.stream.clone().unwrap_or_else(|| "Import-1".into());
     let id = fact.event.event_id();
     // A line says more than a store takes: limits are the store's.
@@ -27,7 +28,7 @@ pub fn import(line: &[u8]) {
     assert!(again.is_ok(), "{:?}: {:?}", again.err(), String::from_utf8_lossy(&out));
     let Ok(again) = again else { return };
     assert_eq!((again.stream.as_deref(), again.has_id), (Some(&*stream), true));
-    let Ok(other) = Store::options().background_threads(false).in_memory() else { return };
+    let Ok(other) = options().in_memory() else { return };
     let stored = other.append(&*stream, Expect::NoStream, [again.event]);
     assert!(stored.is_ok(), "{:?}", stored.err());
     let Ok(Some(back)) = other.event(id) else { return };

@@ -12,6 +12,7 @@
 //! | `metadata`, `metadata_base64` | the same for the metadata | without `$time`; if any is left |
 //! | `tags` | strings | if there are any |
 //! | `subject` | whose data this is | if known |
+//! | `in_clear` | ignored | `true` if the subject's data is not encrypted: it cannot be forgotten |
 //! | `schema_version` | 1 to 65535, 1 if absent | unless 1 |
 //! | `version`, `position`, `recorded_at` | ignored | always |
 //!
@@ -24,7 +25,7 @@ mod parse;
 mod write;
 
 pub use parse::{Fact, metadata_with_time, parse};
-pub use write::{cloud_event, write_line};
+pub use write::{KEYS, cloud_event, write_line};
 
 /// JSON on one line: line breaks, which JSON has only between its tokens, become spaces.
 fn on_one_line(json: &str) -> String {

@@ -12,6 +12,27 @@ use serde::Serialize;
 use super::{fits_a_line, moment, on_one_line};
 use crate::times::rfc3339;
 
+/// The keys that a line may have, in the order in which they are written.
+pub const KEYS: [&str; 17] = [
+    "stream",
+    "type",
+    "id",
+    "time",
+    "forgotten",
+    "unreadable",
+    "data",
+    "data_base64",
+    "metadata",
+    "metadata_base64",
+    "tags",
+    "subject",
+    "in_clear",
+    "schema_version",
+    "version",
+    "position",
+    "recorded_at",
+];
+
 /// Writes the event as one JSON object without its line break, with those keys that `wants` wants.
 ///
 /// # Errors
@@ -92,6 +113,9 @@ impl<W: Write> Object<'_, W> {
         }
         if let Some(subject) = event.subject() {
             self.value("subject", subject)?;
+            if event.is_in_clear() {
+                self.value("in_clear", &true)?;
+            }
         }
         if event.schema_version() != 1 {
             self.value("schema_version", &event.schema_version())?;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Map;
 use uuid::Uuid;
 
-use super::{is_about_events, open_to_write};
+use super::{EVENT_DATA_MAX, is_about_events, is_there, open_to_append};
 use crate::args::Global;
 use crate::exchange::{self, Fact, metadata_with_time};
 use crate::exit::{Failure, USAGE, code_of, name_of};
@@ -21,7 +21,8 @@ use crate::output::{Messages, Out};
 
 const EXAMPLES: &str = "\
 With --type it appends one event. Without, every line of standard input is an event in the exchange
-format: each is appended and on disk before its answer, one JSON object on a line, is printed.
+format: each is appended and on disk before its answer, one JSON object on a line, is printed. Where
+there is no store, the first event that can be stored makes one.
 
 Examples:
   factlog append Order-42 --type OrderPlaced --data '{\"total\":42}' --expect none --dir shop
@@ -62,6 +63,10 @@ pub struct AppendArgs {
     /// first, and nobody may come between
     #[arg(long, value_name = "none|any|exists|N", default_value = "any", value_parser = expect)]
     pub expect: Expect,
+    /// Also store events that name a subject where the store has no keyring: in the clear, so that
+    /// they cannot be forgotten
+    #[arg(long)]
+    pub in_clear: bool,
     /// Answers are JSON anyway; accepted so that every verb takes it
     #[arg(long)]
     pub json: bool,
@@ -112,22 +117,64 @@ pub fn run(global: &Global, args: &AppendArgs) -> Result<(), Failure> {
         if fixed && args.stream.is_none() {
             return Err(Failure::Usage("--expect none or N needs a STREAM to expect it of".into()));
         }
-        let store = open_to_write(global, &messages)?;
-        let ended = from_lines(&store, args, &messages, &mut out);
-        let closed = store.close();
+        let mut target = Target::open(global, &messages, args.in_clear)?;
+        let ended = from_lines(&mut target, args, &mut out);
+        let closed = target.close();
         ended?;
-        return Ok(closed?);
+        return closed;
     };
     let Some(stream) = &args.stream else {
         return Err(Failure::Usage("which stream? factlog append STREAM --type TYPE".into()));
     };
     let event = event_of(args, event_type)?;
-    let store = open_to_write(global, &messages)?;
-    let answer = append(&store, stream, args.expect, event);
-    let closed = store.close();
+    let mut target = Target::open(global, &messages, args.in_clear)?;
+    let answer = target.append(stream, args.expect, event);
+    let closed = target.close();
     out.json(&answer?)?;
     out.done()?;
-    Ok(closed?)
+    closed
+}
+
+/// The store that is appended to. One that is not there is made when something can be stored.
+struct Target<'a> {
+    global: &'a Global,
+    messages: &'a Messages,
+    in_clear: bool,
+    store: Option<Store>,
+}
+
+impl<'a> Target<'a> {
+    fn open(global: &'a Global, messages: &'a Messages, in_clear: bool) -> Result<Self, Failure> {
+        let store = match is_there(global)? {
+            true => Some(open_to_append(global, messages, in_clear)?),
+            false => None,
+        };
+        Ok(Self { global, messages, in_clear, store })
+    }
+
+    fn append(&mut self, stream: &str, expect: Expect, event: NewEvent) -> Result<Answer, Failure> {
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => {
+                self.rehearse(stream, expect, event.clone())?;
+                open_to_append(self.global, self.messages, self.in_clear)?
+            }
+        };
+        Ok(append(self.store.insert(store), stream, expect, event)?)
+    }
+
+    /// What an empty store would refuse leaves none behind.
+    fn rehearse(&self, stream: &str, expect: Expect, event: NewEvent) -> Result<(), Failure> {
+        let in_clear = self.in_clear || self.global.keyring.is_some();
+        let options = Store::options().subjects_in_clear(in_clear).event_data_max(EVENT_DATA_MAX);
+        let empty = options.background_threads(false).in_memory()?;
+        append(&empty, stream, expect, event)?;
+        Ok(())
+    }
+
+    fn close(self) -> Result<(), Failure> {
+        Ok(self.store.map_or(Ok(()), Store::close)?)
+    }
 }
 
 fn append(store: &Store, stream: &str, expect: Expect, event: NewEvent) -> Result<Answer, Error> {
@@ -191,12 +238,8 @@ fn metadata_of(args: &AppendArgs) -> Result<Option<Vec<u8>>, String> {
 
 /// A line in, one durable append, one flushed answer out, then the next. A line that is refused is
 /// answered as well, and the first refusal's code is the one to end with.
-fn from_lines(
-    store: &Store,
-    args: &AppendArgs,
-    messages: &Messages,
-    out: &mut Out,
-) -> Result<(), Failure> {
+fn from_lines(target: &mut Target<'_>, args: &AppendArgs, out: &mut Out) -> Result<(), Failure> {
+    let messages = target.messages;
     if io::stdin().is_terminal() {
         messages.say("type events, one JSON object a line; Ctrl-D ends");
     }
@@ -213,15 +256,17 @@ fn from_lines(
                 let kind = "invalid".into();
                 (USAGE, Refusal { line: number, error: reason, kind, actual_version: None })
             }
-            Ok((stream, fact)) => match append(store, &stream, expect, fact.event) {
+            Ok((stream, fact)) => match target.append(&stream, expect, fact.event) {
                 Ok(answer) => {
                     expect = expect_next(expect, answer.version);
                     out.json(&answer)?;
                     out.done()?;
                     continue;
                 }
-                Err(error) if is_about_events(error.kind()) => refusal(number, &error),
-                Err(error) => return Err(error.into()),
+                Err(Failure::Store(error)) if is_about_events(error.kind()) => {
+                    refusal(number, &error)
+                }
+                Err(failure) => return Err(failure),
             },
         };
         let (refused_code, answer) = refused;

@@ -2,7 +2,7 @@
 //!
 //! Knows: the report's JSON and how it is told. Does not know: how the copy is made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use factlog::{BackupOptions, BackupReport, Error, ErrorKind, Position};
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::Global;
 use crate::exit::{Failure, REFUSED};
+use crate::interrupt;
 use crate::output::{Messages, Out, counted, grouped, sized};
 use crate::select::open_to_read;
 use crate::times::rfc3339;
@@ -21,17 +22,21 @@ DEST is a new directory, or that of an earlier backup of the same store: then on
 copied. The store may be open in another process. The backup ends at what is durable when it
 begins; it can be read like any store, `factlog verify` checks it, `factlog restore` makes a store
 of it, and nothing can be appended to it. An interrupted run leaves the earlier backup; run it
-again. Keys for forgetting are not in it. What was reclaimed since the last run goes from the backup
-too. Where the backup holds events that were trimmed from the store since, it may be all that is
-left of them: the run is refused with exit code 6 and leaves it as it is. Either begin another
-backup in a new directory, or let the events go with --follow-trim; --dry-run says which they are.
+again. What was reclaimed since the last run goes from the backup too. Where the backup holds events
+that were trimmed from the store since, it may be all that is left of them: the run is refused with
+exit code 6 and leaves it as it is. Either begin another backup in a new directory, or let the
+events go with --follow-trim; --dry-run says which they are.
+
+Keys for forgetting are not in it, so that forgetting reaches it too. --keys writes them into a new
+file apart; replace that file by a new one, and destroy the old, whenever something was forgotten.
 
 With --json: {dir, store, position, last_recorded_at, segments, segments_copied, bytes,
               bytes_copied, let_go: null | {first_position, last_position}, checkpoints,
-              snapshots, verified, dry_run}
+              snapshots, verified, dry_run}, with --keys also keys: how many are in the file
 
 Examples:
   factlog backup /mnt/backup/shop --dir shop
+  factlog backup /mnt/backup/shop --keys /mnt/safe/shop.keys --dir shop
   factlog backup /mnt/backup/shop --dir shop --dry-run --json | jq .bytes_copied";
 
 /// Options of `backup`.
@@ -53,6 +58,9 @@ pub struct BackupArgs {
     /// Tell what would be copied, and what would go; write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Also write the keys of subjects, into a new file that is not in DEST
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
     pub json: bool,
@@ -73,6 +81,8 @@ struct Answer {
     snapshots: u64,
     verified: bool,
     dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -84,10 +94,17 @@ struct LetGo {
 /// Runs it.
 ///
 /// # Errors
-/// Usage, when something else is in the directory; refused, when it would let go of events; damage;
-/// locked, when another backup is running.
+/// Usage, when something else is in the directory, or the file for keys is there; refused, when it
+/// would let go of events; damage; locked, when another backup is running.
 pub fn run(global: &Global, args: &BackupArgs) -> Result<(), Failure> {
     let store = open_to_read(global)?;
+    if let Some(file) = &args.keys {
+        refuse_keys(file, &args.destination)?;
+    }
+    interrupt::say(|| {
+        "what an earlier run copied is whole; run it again to go on, with a new file for --keys"
+            .into()
+    });
     let messages = Messages::with_bytes(global, Some(0));
     let mut options = BackupOptions::default()
         .verify(!args.no_verify)
@@ -105,10 +122,15 @@ pub fn run(global: &Global, args: &BackupArgs) -> Result<(), Failure> {
         messages.warn(text);
     }
     drop(messages);
+    // After the log: a key is there before its first event is.
+    let keys = match &args.keys {
+        Some(file) if !args.dry_run => Some(store.export_keys(file)?),
+        _ => None,
+    };
     let mut out = Out::new(global);
     match args.json {
-        true => out.json(&answer(args, &report))?,
-        false => print(&mut out, args, &report)?,
+        true => out.json(&answer(args, &report, keys))?,
+        false => print(&mut out, args, &report, keys)?,
     }
     out.done()?;
     match report.let_go {
@@ -147,7 +169,31 @@ fn warning(args: &BackupArgs, report: &BackupReport) -> Option<String> {
     })
 }
 
-fn answer(args: &BackupArgs, report: &BackupReport) -> Answer {
+/// Whoever has the backup shall not have the keys with it.
+fn refuse_keys(file: &Path, destination: &Path) -> Result<(), Failure> {
+    let shown = file.display();
+    if file.symlink_metadata().is_ok() {
+        let text = format!("{shown} is there already; keys are written into a new file");
+        return Err(Failure::Usage(text));
+    }
+    if resolved(file).starts_with(resolved(destination)) {
+        let text = format!("{shown} is in the backup, which must not hold keys; put it elsewhere");
+        return Err(Failure::Usage(text));
+    }
+    Ok(())
+}
+
+/// Where a path leads, as far as there is something.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let known = absolute.ancestors().find_map(|up| Some((up, up.canonicalize().ok()?)));
+    match known {
+        Some((up, real)) => real.join(absolute.strip_prefix(up).unwrap_or(Path::new(""))),
+        None => absolute,
+    }
+}
+
+fn answer(args: &BackupArgs, report: &BackupReport, keys: Option<u64>) -> Answer {
     Answer {
         dir: args.destination.display().to_string(),
         store: report.store.to_string(),
@@ -164,10 +210,16 @@ fn answer(args: &BackupArgs, report: &BackupReport) -> Answer {
         snapshots: report.snapshots,
         verified: !args.no_verify && !args.dry_run,
         dry_run: args.dry_run,
+        keys,
     }
 }
 
-fn print(out: &mut Out, args: &BackupArgs, report: &BackupReport) -> Result<(), Failure> {
+fn print(
+    out: &mut Out,
+    args: &BackupArgs,
+    report: &BackupReport,
+    keys: Option<u64>,
+) -> Result<(), Failure> {
     let dir = args.destination.display();
     let ends = out.bold(&format!("position {}", grouped(report.position.get())));
     let at = report.last_recorded_at.map(|at| format!(", recorded {}", rfc3339(at)));
@@ -176,5 +228,9 @@ fn print(out: &mut Out, args: &BackupArgs, report: &BackupReport) -> Result<(), 
     let (copied, all) = (report.segments_copied, counted(report.segments, "segment"));
     let bytes = sized(report.bytes_copied);
     let was = if args.dry_run { "to copy" } else { "copied" };
-    out.line(format!("{was}: {} of {all}, {bytes}", grouped(copied)))
+    out.line(format!("{was}: {} of {all}, {bytes}", grouped(copied)))?;
+    if let (Some(keys), Some(file)) = (keys, &args.keys) {
+        out.line(format!("apart from it: {} in {}", counted(keys, "key"), file.display()))?;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! Knows: that nothing is left out. Does not know: the format.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use factlog::{ErrorKind, Position, RecordedEvent, Store};
@@ -11,6 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 use crate::args::Global;
 use crate::exchange::write_line;
 use crate::exit::{DAMAGED, Failure};
+use crate::interrupt;
 use crate::output::{Messages, Out, counted};
 use crate::select::open_to_read;
 
@@ -19,6 +21,9 @@ Examples:
   factlog export --dir shop > shop.ndjson
   factlog export --gzip --dir shop > shop.ndjson.gz
   factlog export --dir shop | factlog import --dir copy";
+
+/// How far the export of this process is, for whoever interrupts it.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 const PROGRESS_EVERY: u64 = 1024;
 
@@ -40,16 +45,41 @@ pub fn run(global: &Global, args: &ExportArgs) -> Result<(), Failure> {
     let last = store.last_position();
     let messages = Messages::with_events(global, last.get());
     let mut export = Export::new(Out::new(global), args.gzip);
+    interrupt::say(|| {
+        let written = counted(WRITTEN.load(Ordering::Relaxed), "event");
+        format!("what was written, up to {written}, is no whole export; run it again")
+    });
     let mut damaged = !store.open_report().damage.is_empty();
     let mut after = Position::START;
+    let mut left_out: Option<(Position, Position)> = None;
     while let Err(failure) = export.events(&store, after, last, &messages) {
+        let first = export.last.max(after).next();
         after = beyond(&failure, after).ok_or(failure)?;
         damaged = true;
-        messages.warn(format!("factlog: damage up to position {after} is left out"));
+        left_out = match left_out {
+            // Nothing was read in between: one range, one line.
+            Some((from, to)) if to.next() == first => Some((from, after)),
+            before => {
+                say_left_out(&messages, before);
+                Some((first, after))
+            }
+        };
     }
+    say_left_out(&messages, left_out);
     let count = export.end()?;
     messages.say(format!("exported {}", counted(count, "event")));
     if damaged { Err(Failure::Code(DAMAGED)) } else { Ok(()) }
+}
+
+fn say_left_out(messages: &Messages, range: Option<(Position, Position)>) {
+    match range {
+        None => {}
+        Some((first, last)) if first == last => {
+            messages.warn(format!("factlog: position {first} cannot be read and is left out"));
+        }
+        Some((first, last)) => messages
+            .warn(format!("factlog: positions {first} to {last} cannot be read and are left out")),
+    }
 }
 
 /// The last position that damage makes unreadable, if that is why reading ended.
@@ -64,12 +94,14 @@ struct Export {
     packer: Option<GzEncoder<Vec<u8>>>,
     line: Vec<u8>,
     count: u64,
+    /// The last event's.
+    last: Position,
 }
 
 impl Export {
     fn new(out: Out, gzip: bool) -> Self {
         let packer = gzip.then(|| GzEncoder::new(Vec::new(), Compression::default()));
-        Self { out, packer, line: Vec::new(), count: 0 }
+        Self { out, packer, line: Vec::new(), count: 0, last: Position::START }
     }
 
     fn events(
@@ -105,6 +137,8 @@ impl Export {
             None => self.out.write_all(&self.line)?,
         }
         self.count += 1;
+        self.last = event.position();
+        WRITTEN.store(self.count, Ordering::Relaxed);
         Ok(())
     }
 

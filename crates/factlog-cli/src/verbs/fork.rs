@@ -12,6 +12,7 @@ use factlog::disk::RealDisk;
 use super::restore::{shown, tell};
 use crate::args::Global;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output::Messages;
 use crate::select::open_to_read;
 
@@ -58,6 +59,7 @@ pub fn run(global: &Global, args: &ForkArgs) -> Result<(), Failure> {
     let store = open_to_read(global)?;
     let at = args.at.map_or_else(|| store.synced_position(), Position::new);
     let messages = Messages::with_bytes(global, Some(0));
+    interrupt::say(|| "no store was made; run it again".into());
     let disk = Arc::new(RealDisk::new(&args.destination));
     let options = shown(&messages).verify(!args.no_verify).dry_run(args.dry_run);
     let report = store.fork_on(at, disk, options)?;
@@ -65,5 +67,5 @@ pub fn run(global: &Global, args: &ForkArgs) -> Result<(), Failure> {
         messages.say("the two directories cannot share files, so that everything was copied");
     }
     drop(messages);
-    tell(global, &args.destination, &report, (args.json, args.dry_run))
+    tell(global, &args.destination, &report, (args.json, args.dry_run, None))
 }

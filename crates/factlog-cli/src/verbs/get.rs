@@ -3,7 +3,7 @@
 //! Knows: how an event is named on a command line. Does not know: how one is found.
 
 use clap::Args;
-use factlog::{Position, RecordedEvent, Store, StreamName, Uuid, Version};
+use factlog::{Position, RecordedEvent, Store, StreamName, StreamState, Uuid, Version};
 
 use crate::args::Global;
 use crate::exit::Failure;
@@ -83,8 +83,27 @@ fn missing(store: &Store, name: &Name) -> Failure {
             format!("there is no event at position {position}; the last position is {last}")
         }
         Name::Id(id) => format!("there is no event with the id {id}"),
-        Name::Version(stream, version) => {
-            format!("there is no version {version} of {stream}; `factlog streams` tells versions")
+        Name::Version(stream, version) => return missing_version(store, stream, *version),
+    })
+}
+
+/// Of what is hidden it is said why, and how to see it all the same.
+fn missing_version(store: &Store, stream: &StreamName, version: u64) -> Failure {
+    let state = store.stream_state(stream).unwrap_or(StreamState::Never);
+    let last = store.head(stream).ok().flatten().map_or(0, |head| head.version.get());
+    let shown = plain(stream.as_str());
+    let why = match state {
+        StreamState::SoftDeleted(_) => format!("stream {shown} is deleted"),
+        StreamState::Tombstoned(_) => format!("stream {shown} is deleted for ever"),
+        _ => format!("version {version} of {shown} is hidden by what is set of its stream"),
+    };
+    Failure::NotFound(match (1..=last).contains(&version) {
+        true => format!(
+            "{why}; `factlog read {shown} --from {version} --to {version} --hidden include` \
+             prints what is left of it"
+        ),
+        false => {
+            format!("there is no version {version} of {shown}; `factlog streams` tells versions")
         }
     })
 }

@@ -10,27 +10,34 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use factlog::{ErrorKind, Expect, Store, StreamName};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{is_about_events, open_to_write};
+use super::{is_about_events, open_to_append};
 use crate::args::Global;
 use crate::exchange::{self, Fact};
 use crate::exit::{Failure, REFUSED};
+use crate::interrupt;
 use crate::lines::{LINE_MAX, Line, Lines, Origin};
 use crate::output::{Messages, Out, counted, grouped};
 
 const BATCH_EVENTS: usize = 1000;
 const BATCH_BYTES: usize = 1 << 20;
 
+/// How far the import of this process is, for whoever interrupts it.
+static STORED: AtomicU64 = AtomicU64::new(0);
+static WITHOUT_ID: AtomicU64 = AtomicU64::new(0);
+
 const EXAMPLES: &str = "\
 Each line is one JSON object of the exchange format (see `factlog --help`). Importing a file again,
-or a file that has grown, stores only what is not there yet: an event is known by its id. A line
-that cannot be stored is reported with its number and does not stop the rest; the exit code is
-then 6. The result is one JSON object on standard output, unless that is a terminal.
+or a file that has grown, stores only what is not there yet: an event is known by its id. So an
+interrupted import is gone on with by running it again. A line that cannot be stored is reported
+with its number and does not stop the rest; the exit code is then 6. The result is one JSON object
+on standard output, unless that is a terminal.
 
 Examples:
   factlog import history.ndjson.gz --dir shop
@@ -49,6 +56,10 @@ pub struct ImportArgs {
     /// Store nothing; report what would be stored, as far as ids and lines tell
     #[arg(long)]
     pub dry_run: bool,
+    /// Also store events that name a subject where the store has no keyring: in the clear, so that
+    /// they cannot be forgotten
+    #[arg(long)]
+    pub in_clear: bool,
     /// The result as JSON, also on a terminal
     #[arg(long)]
     pub json: bool,
@@ -83,13 +94,16 @@ pub fn run(global: &Global, args: &ImportArgs) -> Result<(), Failure> {
     let messages = Messages::with_bytes(global, origin.size());
     let mut lines = origin.lines(messages.bar()).map_err(unreadable())?;
     let store = match args.dry_run {
-        false => Some(open_to_write(global, &messages)?),
+        false => Some(open_to_append(global, &messages, args.in_clear)?),
         true => match global.options().open_read_only(&dir) {
             Ok(store) => Some(store),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         },
     };
+    if !args.dry_run {
+        interrupt::say(how_far);
+    }
     if origin_is_typed {
         messages.say("type events, one JSON object a line; Ctrl-D ends");
     }
@@ -111,6 +125,19 @@ pub fn run(global: &Global, args: &ImportArgs) -> Result<(), Failure> {
     ended?;
     closed?;
     if tally.refused > 0 { Err(Failure::Code(REFUSED)) } else { Ok(()) }
+}
+
+/// So much is stored and was answered; what is under way may be stored as well.
+fn how_far() -> String {
+    let (stored, without_id) = (STORED.load(Ordering::Relaxed), WITHOUT_ID.load(Ordering::Relaxed));
+    let mut text = format!(
+        "{} stored so far; import the same again to go on, nothing is stored twice",
+        counted(stored, "event")
+    );
+    if without_id > 0 {
+        text += &format!(" but {} that had no id", grouped(without_id));
+    }
+    text
 }
 
 fn told(tally: &Tally, dry: bool) -> String {
@@ -286,6 +313,8 @@ impl<'a, F: FnMut(u64, &str)> Import<'a, F> {
     fn count_stored(&mut self, line: &Pending) {
         self.tally.stored += 1;
         self.tally.without_id += u64::from(!line.fact.has_id);
+        STORED.store(self.tally.stored, Ordering::Relaxed);
+        WITHOUT_ID.store(self.tally.without_id, Ordering::Relaxed);
     }
 }
 

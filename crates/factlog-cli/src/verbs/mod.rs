@@ -29,7 +29,7 @@ pub mod tail;
 pub mod trim;
 pub mod verify;
 
-use factlog::{ErrorKind, Store};
+use factlog::{ErrorKind, Options, Store};
 
 use crate::args::Global;
 use crate::exit::Failure;
@@ -41,8 +41,39 @@ const EVENT_DATA_MAX: usize = 64 << 20;
 
 /// Opens the store for writing; says when it is new, or when it had to be put in order.
 fn open_to_write(global: &Global, messages: &Messages) -> Result<Store, Failure> {
+    open_with(global, messages, global.options())
+}
+
+/// The same, to append what others say. It makes a store, but no directory for it to be in: that
+/// would be a misspelt one.
+fn open_to_append(global: &Global, messages: &Messages, in_clear: bool) -> Result<Store, Failure> {
+    parent_must_exist(global)?;
+    open_with(global, messages, global.options().subjects_in_clear(in_clear))
+}
+
+fn parent_must_exist(global: &Global) -> Result<(), Failure> {
     let dir = global.dir()?;
-    let store = global.options().event_data_max(EVENT_DATA_MAX).open(&dir)?;
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent.filter(|parent| !parent.is_dir()) {
+        None => Ok(()),
+        Some(parent) => Err(Failure::NotFound(format!(
+            "there is no directory {}; make it, or `factlog init` a store in it",
+            parent.display()
+        ))),
+    }
+}
+
+/// Whether there is a store, or something else that opening one will tell.
+fn is_there(global: &Global) -> Result<bool, Failure> {
+    let missing = |error: &factlog::Error| {
+        error.kind() == ErrorKind::NotFound && error.message().starts_with("there is no store")
+    };
+    Ok(!global.options().open_read_only(global.dir()?).is_err_and(|error| missing(&error)))
+}
+
+fn open_with(global: &Global, messages: &Messages, how: Options) -> Result<Store, Failure> {
+    let dir = global.dir()?;
+    let store = how.event_data_max(EVENT_DATA_MAX).open(&dir)?;
     let report = store.open_report();
     if report.created {
         messages.say(format!("created a store in {}", dir.display()));

@@ -2,10 +2,12 @@
 //!
 //! Knows: the options and how they become one read. Does not know: how events are printed.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use factlog::{Hidden, Position, Read, Store, Timestamp, Version};
 
 use crate::args::Global;
+use crate::exchange::KEYS;
 use crate::exit::Failure;
 use crate::output::{Messages, Out};
 use crate::select::{FilterArgs, Target, open_to_read};
@@ -52,7 +54,8 @@ pub struct ReadArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Only these keys of each line
-    #[arg(long, value_name = "KEY,KEY", value_delimiter = ',')]
+    #[arg(long, value_name = "KEY,KEY", value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(KEYS), hide_possible_values = true)]
     pub fields: Vec<String>,
     /// How to print [default: table on a terminal, else ndjson]
     #[arg(short, long, value_name = "FORMAT")]

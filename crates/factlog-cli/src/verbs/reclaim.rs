@@ -10,6 +10,7 @@ use super::damage::{Damaged, places, said};
 use super::open_there_to_write;
 use crate::args::Global;
 use crate::exit::{DAMAGED, Failure};
+use crate::interrupt;
 use crate::output::{Messages, Out, counted};
 
 const EXAMPLES: &str = "\
@@ -70,6 +71,7 @@ pub fn run(global: &Global, args: &ReclaimArgs) -> Result<(), Failure> {
     }
     let messages = Messages::new(global);
     let store = open_there_to_write(global, &messages)?;
+    interrupt::say(|| "segments that were rewritten stay so; run it again to go on".into());
     let report = store.reclaim()?;
     store.close()?;
     let mut out = Out::new(global);

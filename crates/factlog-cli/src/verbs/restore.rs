@@ -1,7 +1,7 @@
 //! `restore`: a store from a backup, to its end, to a position or to a time.
 //!
 //! Knows: how the end is named, and how a store that was made is told of (also for `fork`). Does
-//! not know: how it is made.
+//! not know: how it is made, or what keys are.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::args::Global;
 use crate::exit::Failure;
+use crate::interrupt;
 use crate::output::{Messages, Out, counted, grouped, sized};
 use crate::times::{parse_now, rfc3339};
 
@@ -21,11 +22,16 @@ DEST is a new directory. Everything is copied, read back and checked; what is ma
 own, with a name of its own. Of a position or a time what is whole up to there is restored: no batch
 is cut. An interrupted run leaves no store; run it again.
 
+What was said of subjects can be read only with their keys: --keys takes in those that
+`factlog backup --keys` or `factlog keys export` wrote, and `factlog keys import` does so later.
+
 With --json: {dir, store, origin, position, last_recorded_at, segments, segments_linked,
-              bytes_copied, checkpoints, snapshots, dry_run}
+              bytes_copied, checkpoints, snapshots, dry_run}, with --keys also keys: how many
+were taken in
 
 Examples:
   factlog restore /mnt/backup/shop shop
+  factlog restore /mnt/backup/shop shop --keys /mnt/safe/shop.keys
   factlog restore /mnt/backup/shop shop-then --to 2026-01-31T12:00:00Z
   factlog restore /mnt/backup/shop shop-then --to 7630";
 
@@ -45,6 +51,9 @@ pub struct RestoreArgs {
     /// Tell what would be made; write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Also take in the keys of subjects from this file
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
     /// One JSON object
     #[arg(long)]
     pub json: bool,
@@ -70,12 +79,39 @@ pub fn run(global: &Global, args: &RestoreArgs) -> Result<(), Failure> {
     let backup = Arc::new(RealDisk::new(&args.backup));
     let disk = Arc::new(RealDisk::new(&args.destination));
     let to = args.to.unwrap_or(RestoreTo::End);
+    if let Some(file) = &args.keys {
+        // Before a long copy.
+        std::fs::File::open(file)
+            .map_err(Failure::io(format!("cannot read {}", file.display())))?;
+    }
+    interrupt::say(|| "no store was made; run it again".into());
     let messages = Messages::with_bytes(global, Some(0));
     let options = shown(&messages).dry_run(args.dry_run);
     let report = factlog::restore_on(backup, disk, to, options);
     let report = report.map_err(|error| no_backup(&args.backup, error))?;
     drop(messages);
-    tell(global, &args.destination, &report, (args.json, args.dry_run))
+    let keys = match &args.keys {
+        Some(file) if !args.dry_run => Some(take_in(global, &args.destination, file)?),
+        _ => None,
+    };
+    tell(global, &args.destination, &report, (args.json, args.dry_run, keys))
+}
+
+/// The store is whole without its keys, so they may fail apart.
+fn take_in(global: &Global, store: &Path, file: &Path) -> Result<u64, Failure> {
+    let taken = || {
+        let store = global.options().open(store)?;
+        let taken = store.import_keys(file)?;
+        store.close().map(|()| taken.added)
+    };
+    taken().map_err(|error| {
+        let (store, file) = (store.display(), file.display());
+        Messages::new(global).warn(format!(
+            "factlog: the store in {store} was made, without its keys; \
+             `factlog keys import {file} --dir {store}` takes them in"
+        ));
+        error.into()
+    })
 }
 
 /// A missing backup said with its directory.
@@ -107,6 +143,8 @@ struct Answer {
     checkpoints: u64,
     snapshots: u64,
     dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<u64>,
 }
 
 /// Tells of a store that was made, or would be.
@@ -117,7 +155,7 @@ pub fn tell(
     global: &Global,
     dir: &Path,
     report: &BranchReport,
-    (json, dry_run): (bool, bool),
+    (json, dry_run, keys): (bool, bool, Option<u64>),
 ) -> Result<(), Failure> {
     let mut out = Out::new(global);
     if json {
@@ -133,6 +171,7 @@ pub fn tell(
             checkpoints: report.checkpoints,
             snapshots: report.snapshots,
             dry_run,
+            keys,
         })?;
         return out.done();
     }
@@ -144,6 +183,9 @@ pub fn tell(
     if !dry_run {
         let (linked, bytes) = (grouped(report.segments_linked), sized(report.bytes_copied));
         out.line(format!("{segments}: {linked} shared, {bytes} copied"))?;
+    }
+    if let Some(keys) = keys {
+        out.line(format!("{} taken in", counted(keys, "key")))?;
     }
     out.done()
 }

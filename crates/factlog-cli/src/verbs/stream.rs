@@ -23,6 +23,7 @@ Hidden events stay in the log: `factlog read` without a stream shows them, and
 With --json, show prints {\"stream\", \"state\", \"version\", \"last_position\", \"shown\",
 \"truncate_before\", \"keep_last\", \"max_age_seconds\"}: state is never, live, deleted or
 tombstoned, shown counts the events that a reader of the stream gets, and what is not set is null.
+A stream that has no event and nothing set is not found: exit code 4.
 
 Examples:
   factlog stream show Cart-7 --dir shop
@@ -68,6 +69,9 @@ pub enum What {
         /// It cannot be taken back: say so
         #[arg(long)]
         yes: bool,
+        /// Also a stream that has never had an event
+        #[arg(long)]
+        create: bool,
     },
     /// Say how much of it is shown, in place of what was said before
     Retain {
@@ -75,6 +79,9 @@ pub enum What {
         stream: String,
         #[command(flatten)]
         bounds: Bounds,
+        /// Also for a stream that has never had an event
+        #[arg(long)]
+        create: bool,
     },
 }
 
@@ -117,22 +124,30 @@ pub fn run(global: &Global, args: &StreamArgs) -> Result<(), Failure> {
         What::Delete { stream, expect } => {
             let expect =
                 expect.map_or(Expect::Any, |version| Expect::Version(Version::new(version)));
-            change(global, stream, "is deleted", |store, name| store.delete_stream(name, expect))
+            change(global, stream, "is deleted", |store, name| {
+                store.delete_stream(name, expect)?;
+                Ok(())
+            })
         }
         What::Tombstone { yes: false, stream, .. } => Err(Failure::Usage(format!(
             "{} could never be written again; say --yes if that is meant",
             plain(stream)
         ))),
-        What::Tombstone { stream, expect, .. } => {
+        What::Tombstone { stream, expect, create, .. } => {
             let expect =
                 expect.map_or(Expect::Any, |version| Expect::Version(Version::new(version)));
             change(global, stream, "is deleted for ever", |store, name| {
-                store.tombstone_stream(name, expect)
+                must_be_there(store, name, *create)?;
+                Ok(store.tombstone_stream(name, expect)?)
             })
         }
-        What::Retain { stream, bounds } => {
+        What::Retain { stream, bounds, create } => {
             let retention = bounds.retention();
-            change(global, stream, "is bounded", |store, name| store.retain(name, retention))
+            let done = if bounds.all { "is shown whole" } else { "is bounded" };
+            change(global, stream, done, |store, name| {
+                must_be_there(store, name, *create)?;
+                Ok(store.retain(name, retention)?)
+            })
         }
     }
 }
@@ -141,21 +156,41 @@ fn change(
     global: &Global,
     stream: &str,
     done: &str,
-    act: impl FnOnce(&Store, &StreamName) -> factlog::Result<()>,
+    act: impl FnOnce(&Store, &StreamName) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let name = StreamName::new(stream)?;
     let messages = Messages::new(global);
     let store = open_there_to_write(global, &messages)?;
-    act(&store, &name).map_err(|error| match error.kind() {
-        ErrorKind::Invalid => Failure::Usage(error.message().to_owned()),
-        ErrorKind::NotFound => Failure::NotFound(error.message().to_owned()),
-        _ => error.into(),
+    act(&store, &name).map_err(|failure| match failure {
+        Failure::Store(error) if error.kind() == ErrorKind::Invalid => {
+            Failure::Usage(error.message().to_owned())
+        }
+        Failure::Store(error) if error.kind() == ErrorKind::NotFound => {
+            Failure::NotFound(error.message().to_owned())
+        }
+        _ => failure,
     })?;
     let shown = shown(&store, &name)?;
     store.close()?;
-    let shown = counted(shown, "event");
-    messages.say(format!("{} {done}; {shown} of it are shown", plain(stream)));
+    let (is, shown) = (if shown == 1 { "is" } else { "are" }, counted(shown, "event"));
+    messages.say(format!("{} {done}; {shown} of it {is} shown", plain(stream)));
     Ok(())
+}
+
+/// A misspelt name is set nothing.
+fn must_be_there(store: &Store, name: &StreamName, create: bool) -> Result<(), Failure> {
+    if create || is_known(store, name)? {
+        return Ok(());
+    }
+    let name = plain(name.as_str());
+    let text = format!("there is no stream {name}; --create if it is one that is yet to come");
+    Err(Failure::NotFound(text))
+}
+
+/// Whether it ever had an event, or something was said of it.
+fn is_known(store: &Store, name: &StreamName) -> Result<bool, Failure> {
+    let never = store.stream_state(name)? == StreamState::Never;
+    Ok(!never || store.retention(name)? != Retention::default())
 }
 
 /// How many events a reader of the stream gets.
@@ -180,11 +215,11 @@ struct Shown<'a> {
 
 fn show(global: &Global, name: &StreamName, json: bool) -> Result<(), Failure> {
     let store = open_to_read(global)?;
-    let (state, retention) = (store.stream_state(name)?, store.retention(name)?);
-    if state == StreamState::Never && retention == Retention::default() {
+    if !is_known(&store, name)? {
         let text = format!("there is no stream {}", plain(name.as_str()));
         return Err(Failure::NotFound(text));
     }
+    let (state, retention) = (store.stream_state(name)?, store.retention(name)?);
     let head = store.head(name)?;
     let shown = Shown {
         stream: name.as_str(),

@@ -1,4 +1,4 @@
-//! `subs`: how far durable subscribers are, and setting one back or forward.
+//! `subs`: how far durable subscribers are, setting one back or forward, and removing one.
 //!
 //! Knows: the options, what lag means. Does not know: where checkpoints are kept.
 
@@ -16,13 +16,15 @@ use crate::view::plain;
 
 const EXAMPLES: &str = "\
 With --json every checkpoint is one line: {\"name\", \"position\", \"lag\", \"oldest_unread\",
-\"saved_at\"}. The lag counts the events of the whole log that came after; oldest_unread is when the
-first of them was recorded. saved_at is null when an append carried the checkpoint.
+\"saved_at\"}. The lag counts the events of the whole log that came after and were not trimmed;
+oldest_unread is when the first of them was recorded. saved_at is null when an append carried the
+checkpoint. rm prints {\"name\", \"position\"}: what was removed.
 
 Examples:
   factlog subs ls --dir shop
   factlog subs lag mailer --dir shop
-  factlog subs reset mailer --to start --dir shop     the mailer must not be running";
+  factlog subs reset mailer --to start --dir shop     the mailer must not be running
+  factlog subs rm mailer --dir shop                   it holds back no trim any more";
 
 /// Options of `subs`.
 #[derive(Debug, Args)]
@@ -60,6 +62,14 @@ pub enum What {
         #[arg(long)]
         create: bool,
     },
+    /// Removes one, as if it had never been
+    Rm {
+        /// The checkpoint's name
+        name: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Where a checkpoint is set to.
@@ -93,13 +103,17 @@ struct Subscriber {
 /// Runs it.
 ///
 /// # Errors
-/// Not found, when the store or the checkpoint is not there; for `reset` locked, when somebody
-/// writes to the store.
+/// Not found, when the store or the checkpoint is not there; for `reset` and `rm` locked, when
+/// somebody writes to the store.
 pub fn run(global: &Global, args: &SubsArgs) -> Result<(), Failure> {
     let mut out = Out::new(global);
     match &args.what {
         What::Ls { json } => {
-            for subscriber in all(&open_to_read(global)?)? {
+            let all = all(&open_to_read(global)?)?;
+            if all.is_empty() {
+                Messages::new(global).say("no subscriber has a checkpoint here");
+            }
+            for subscriber in all {
                 print(&mut out, &subscriber, *json)?;
             }
         }
@@ -109,17 +123,20 @@ pub fn run(global: &Global, args: &SubsArgs) -> Result<(), Failure> {
             print(&mut out, &found.ok_or_else(|| missing(name))?, *json)?;
         }
         What::Reset { name, to, create } => reset(global, name, *to, *create)?,
+        What::Rm { name, json } => remove(global, &mut out, name, *json)?,
     }
     out.done()
 }
 
 fn all(store: &Store) -> Result<Vec<Subscriber>, Failure> {
     let last = store.last_position().get();
+    let trimmed = store.first_position().get().saturating_sub(1);
     let checkpoints = store.checkpoints()?.into_iter().map(|checkpoint| {
-        let lag = last.saturating_sub(checkpoint.position.get());
+        let seen = checkpoint.position.get().max(trimmed);
+        let lag = last.saturating_sub(seen);
         let unread = match lag {
             0 => None,
-            _ => store.event_at(checkpoint.position.next()).ok().flatten(), // else damaged: unknown
+            _ => store.event_at(Position::new(seen + 1)).ok().flatten(), // else damaged: unknown
         };
         Subscriber {
             position: checkpoint.position.get(),
@@ -170,7 +187,29 @@ fn reset(global: &Global, name: &str, to: Place, create: bool) -> Result<(), Fai
     Ok(())
 }
 
+#[derive(Serialize)]
+struct Removed<'a> {
+    name: &'a str,
+    position: u64,
+}
+
+fn remove(global: &Global, out: &mut Out, name: &str, json: bool) -> Result<(), Failure> {
+    let messages = Messages::new(global);
+    let store = open_there_to_write(global, &messages)?;
+    let Some(position) = store.checkpoint(name)? else { return Err(missing(name)) };
+    store.remove_checkpoint(name)?;
+    store.close()?;
+    messages.say(format!(
+        "removed {}, which was at position {position}; \
+         `factlog subs reset NAME --to {position} --create` would bring it back",
+        plain(name)
+    ));
+    let position = position.get();
+    if json { out.json(&Removed { name, position }) } else { Ok(()) }
+}
+
 fn missing(name: &str) -> Failure {
+    let name = plain(name);
     Failure::NotFound(format!("there is no checkpoint {name}; `factlog subs ls` lists them"))
 }
 

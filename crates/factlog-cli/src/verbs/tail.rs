@@ -2,22 +2,30 @@
 //!
 //! Knows: where the past ends and following begins. Does not know: how a subscription waits.
 
-use clap::Args;
-use factlog::{Delivery, Position, RecordedEvent, Source, Start, Store, Timestamp};
+use std::time::Duration;
 
-use super::read::select;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use factlog::{Delivery, Position, RecordedEvent, Source, Start, Store, StreamState, Timestamp};
+
+use super::read::{Hide, select};
 use crate::args::Global;
+use crate::exchange::KEYS;
 use crate::exit::Failure;
 use crate::output::{Messages, Out};
 use crate::select::{FilterArgs, Target, open_to_read};
 use crate::times;
-use crate::view::{Format, View};
+use crate::view::{Format, View, plain};
+
+/// How often a stream that nothing comes of is looked at.
+const LOOK: Duration = Duration::from_millis(300);
 
 const EXAMPLES: &str = "\
 Examples:
   factlog tail --dir shop
   factlog tail -f -n 0 --dir shop                     only what is new
-  factlog tail Order-42 -f --dir shop                 also before the stream is there
+  factlog tail Order-42 -f --dir shop                 also before the stream is there; ends when
+                                                      it is deleted for ever
   factlog tail -f --category Order --since 5m --dir shop | jq .data";
 
 /// Options of `tail`.
@@ -32,13 +40,18 @@ pub struct TailArgs {
     /// Go on with what comes, until interrupted; works while another process is writing
     #[arg(short, long)]
     pub follow: bool,
+    /// What to do with events that their streams hide (deleted, truncated, too old)
+    /// [default: exclude of one stream, else include]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub hidden: Option<Hide>,
     /// Only recorded at this time or later: a time, a date, or an age such as 5m, 2h, 3d
     #[arg(long, value_name = "TIME", value_parser = times::parse_now)]
     pub since: Option<Timestamp>,
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Only these keys of each line
-    #[arg(long, value_name = "KEY,KEY", value_delimiter = ',')]
+    #[arg(long, value_name = "KEY,KEY", value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(KEYS), hide_possible_values = true)]
     pub fields: Vec<String>,
     /// How to print [default: table on a terminal, else ndjson]
     #[arg(short, long, value_name = "FORMAT")]
@@ -55,20 +68,21 @@ pub fn run(global: &Global, args: &TailArgs) -> Result<(), Failure> {
         return Err(Failure::Usage("an array has an end: follow with -o ndjson".into()));
     }
     let store = open_to_read(global)?;
+    let messages = Messages::new(global);
     if args.stream.is_some()
         && let Err(missing) = target.must_exist(&store)
     {
         if !args.follow {
             return Err(missing);
         }
-        Messages::new(global).say("nothing there yet; waiting");
+        messages.say("nothing there yet; waiting");
     }
     let mut out = Out::new(global);
     let mut view = View::new(args.output, &args.fields, &out);
-    let tail = Tail { store, target, args };
+    let tail = Tail { messages, store, target, args };
     let seen = tail.store.last_position();
     for event in tail.newest(seen)? {
-        view.event(&mut out, &event)?;
+        tail.print(&event, &mut view, &mut out)?;
     }
     if args.follow {
         return tail.follow(seen, &mut view, &mut out);
@@ -77,6 +91,7 @@ pub fn run(global: &Global, args: &TailArgs) -> Result<(), Failure> {
 }
 
 struct Tail<'a> {
+    messages: Messages,
     store: Store,
     target: Target,
     args: &'a TailArgs,
@@ -95,6 +110,9 @@ impl Tail<'_> {
         if let Some(since) = args.since {
             read = read.since(since);
         }
+        if let Some(hide) = args.hidden {
+            read = read.hidden(hide.into());
+        }
         if !filter.looks_at_each(&self.target) {
             read = read.limit(wanted);
         }
@@ -112,6 +130,14 @@ impl Tail<'_> {
         Ok(events)
     }
 
+    fn print(&self, event: &RecordedEvent, view: &mut View, out: &mut Out) -> Result<(), Failure> {
+        if let Some(reason) = event.hidden() {
+            let text = format!("position {} is hidden: {reason}", event.position());
+            self.messages.say(text);
+        }
+        view.event(out, event)
+    }
+
     /// Prints every event after `seen`, flushing whenever there is nothing more to print. Ends only
     /// by an error, an interrupt, or when nobody reads any more.
     fn follow(&self, seen: Position, view: &mut View, out: &mut Out) -> Result<(), Failure> {
@@ -122,13 +148,23 @@ impl Tail<'_> {
             (Target::All, Some(query)) => Source::Query(query.clone()),
             (Target::All, None) => Source::All,
         };
-        let mut subscription = self.store.subscribe(source).start(Start::After(seen))?;
+        let mut subscribe = self.store.subscribe(source);
+        if let Some(hide) = self.args.hidden {
+            subscribe = subscribe.hidden(hide.into());
+        }
+        let mut subscription = subscribe.start(Start::After(seen))?;
+        let mut deleted = false;
         loop {
             let delivery = match subscription.try_next()? {
                 Some(delivery) => delivery,
                 None => {
                     out.done()?;
-                    subscription.next()?
+                    self.say_if_deleted(&mut deleted)?;
+                    // Deleting one moves no position, so it is looked for.
+                    match subscription.next_timeout(LOOK)? {
+                        Some(delivery) => delivery,
+                        None => continue,
+                    }
                 }
             };
             let Delivery::Event(event) = delivery else { continue };
@@ -136,8 +172,20 @@ impl Tail<'_> {
                 && self.args.since.is_none_or(|since| event.recorded_at() >= since)
                 && self.args.filter.keeps(&event);
             if wanted {
-                view.event(out, &event)?;
+                self.print(&event, view, out)?;
             }
         }
+    }
+
+    /// Says once that the one stream is deleted.
+    fn say_if_deleted(&self, said: &mut bool) -> Result<(), Failure> {
+        let Target::Stream(stream) = &self.target else { return Ok(()) };
+        let deleted = matches!(self.store.stream_state(stream)?, StreamState::SoftDeleted(_));
+        if deleted && !*said {
+            let name = plain(stream.as_str());
+            self.messages.say(format!("{name} is deleted; waiting for its next event"));
+        }
+        *said = deleted;
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::damage::{Damaged, places, said};
 use crate::args::Global;
 use crate::exit::{DAMAGED, Failure, TORN};
+use crate::interrupt;
 use crate::output::{Messages, Out, counted, sized};
 use crate::select::no_store;
 
@@ -85,6 +86,7 @@ struct Torn<'a> {
 pub fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
     let dir = global.dir()?;
     let messages = Messages::with_bytes(global, Some(0));
+    interrupt::say(|| "not everything was read, so nothing is said of the store".into());
     let mut verify = Verify::of(&dir).deep(args.deep);
     if let Some(number) = args.segment {
         verify = verify.segment(number);
