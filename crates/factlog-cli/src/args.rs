@@ -224,6 +224,25 @@ mod tests {
         }
     }
 
+    /// What a verb prints for programs is a contract; `tests/contracts.rs` compares.
+    #[test]
+    fn every_verb_with_json_has_a_contract() {
+        fn without(command: &clap::Command, name: &str, left: &mut Vec<String>) {
+            let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contracts");
+            let json = command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+            if json && !pages.join(format!("{name}.md")).exists() {
+                left.push(name.to_owned());
+            }
+            for verb in command.get_subcommands() {
+                let dash = if name.is_empty() { "" } else { "-" };
+                without(verb, &format!("{name}{dash}{}", verb.get_name()), left);
+            }
+        }
+        let mut left = Vec::new();
+        without(&Cli::command(), "", &mut left);
+        assert_eq!(left, Vec::<String>::new(), "run them in a page, and name them in docs/CLI.md");
+    }
+
     #[test]
     fn no_verb_takes_a_positional_directory() {
         assert!(Cli::try_parse_from(["factlog", "info", "some-dir"]).is_err());

@@ -30,7 +30,8 @@ const EXAMPLES: &str = "\
 Each line is one JSON object of the exchange format (see `factlog --help`). Importing a file again,
 or a file that has grown, stores only what is not there yet: an event is known by its id. A line
 that cannot be stored is reported with its number and does not stop the rest; the exit code is
-then 6. The result is one JSON object on standard output, unless that is a terminal.
+then 6. The result is one JSON object on standard output, unless that is a terminal: {read, stored,
+already_there, refused, without_id}.
 
 Examples:
   factlog import history.ndjson.gz --dir shop

@@ -12,8 +12,18 @@ use crate::output::{Out, grouped, sized};
 use crate::select::open_to_read;
 use crate::times::rfc3339;
 
+const EXAMPLES: &str = "\
+With --json: {dir, events, streams, categories, segments, log_bytes, index_memory_bytes,
+              last_position, first_recorded_at, last_recorded_at, checkpoints: [{name, position,
+              lag, saved_at}], clean, damage: [..], notes: [..], open_ms}
+
+Examples:
+  factlog info --dir shop
+  factlog info --json --dir shop | jq .events";
+
 /// Options of `info`.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct InfoArgs {
     /// One JSON object
     #[arg(long)]

@@ -18,8 +18,8 @@ This takes the data away and leaves position, version, type, id and checksums in
 can be stopped at any point and run again. The newest segment is left until it is sealed. Backups
 have the data until their next run.
 
-With --json: {events, bytes, segments, rewritten: [{file, rewrite, events}], left, damage: [..],
-              allocated_before, allocated_after}
+With --json: {events, bytes, segments, rewritten: [{file, rewrite, events}], left, damage: [{file,
+              offset, first_position, last_position, what}], allocated_before, allocated_after}
 
 Examples:
   factlog stream delete Cart-7 --dir shop && factlog reclaim --yes --dir shop";
