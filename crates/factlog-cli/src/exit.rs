@@ -68,6 +68,11 @@ impl Failure {
         }
     }
 
+    /// Whether there was no space left.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind() == ErrorKind::DiskFull)
+    }
+
     fn sentence(&self) -> Option<String> {
         match self {
             Self::Store(error) => Some(error.to_string()),
