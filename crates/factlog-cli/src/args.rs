@@ -101,6 +101,9 @@ pub struct Global {
     /// No progress and no messages, except errors
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
+    /// Also say what opening the store found, and how long it took
+    #[arg(long, short, global = true, help_heading = "Everywhere", conflicts_with = "quiet")]
+    pub verbose: bool,
     /// Colour in tables
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Everywhere")]
     pub color: Colour,

@@ -34,7 +34,7 @@ use factlog::{ErrorKind, Store};
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::Messages;
-use crate::select::open_to_read;
+use crate::select::{open_to_read, opened};
 
 /// Whatever a store can hold, the command can append: what was exported must be importable.
 const EVENT_DATA_MAX: usize = 64 << 20;
@@ -56,6 +56,7 @@ fn open_to_write(global: &Global, messages: &Messages) -> Result<Store, Failure>
     for note in &report.notes {
         messages.say(format!("note: {note}"));
     }
+    opened(&store, &dir, messages);
     Ok(store)
 }
 
