@@ -203,18 +203,16 @@ fn segmented(dir: &Path) {
 /// What varies, by name. Ids that begin with zeros and times before 2020 are the pages' own.
 fn normal(text: &str) -> String {
     let mut out = String::new();
-    for line in text.split_inclusive('\n') {
-        let mut rest = line;
-        while let Some(first) = rest.chars().next() {
-            let word = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
-            let (end, shown) =
-                if word == 0 { (first.len_utf8(), None) } else { (word, placeholder(rest, word)) };
-            match shown {
-                Some(name) => out.push_str(name),
-                None => out.push_str(&rest[..end]),
-            }
-            rest = &rest[end..];
-        }
+    let mut rest = text;
+    while !rest.is_empty() {
+        let gap = rest.find(is_word).unwrap_or(rest.len());
+        out.push_str(&rest[..gap]);
+        rest = &rest[gap..];
+        let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
+        let word = rest[..end].trim_end_matches(['.', ':']);
+        out.push_str(placeholder(word).unwrap_or(word));
+        out.push_str(&rest[word.len()..end]);
+        rest = &rest[end..];
     }
     measured(&out)
 }
@@ -223,11 +221,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-:.".contains(c)
 }
 
-fn placeholder(rest: &str, word: usize) -> Option<&'static str> {
-    let word = rest[..word].trim_end_matches(['.', ':']);
-    if word.len() != rest[..].find(|c: char| !is_word(c)).unwrap_or(rest.len()) {
-        return None;
-    }
+fn placeholder(word: &str) -> Option<&'static str> {
     let dashes = |at: [usize; 4]| at.iter().all(|at| word.as_bytes().get(*at) == Some(&b'-'));
     if word.len() == 36 && dashes([8, 13, 18, 23]) && !word.starts_with("00000000-") {
         return Some("<id>");
@@ -237,7 +231,7 @@ fn placeholder(rest: &str, word: usize) -> Option<&'static str> {
 }
 
 /// Numbers that are measured stand behind these words.
-const MEASURED: [(&str, &str); 18] = [
+const MEASURED: [(&str, &str); 21] = [
     ("\"open_ms\":", "<ms>"),
     ("opened in       ", "<ms>"),
     ("\"index_memory_bytes\":", "<bytes>"),
@@ -250,12 +244,15 @@ const MEASURED: [(&str, &str); 18] = [
     ("\"ratio\":", "<ratio>"),
     ("\"p50_us\":", "<us>"),
     ("\"p99_us\":", "<us>"),
-    ("\"crc\":\"", "<crc>"),
     ("\"chain\":\"", "<chain>"),
-    ("\"header_crc\":\"", "<crc>"),
+    (" chain=", "<chain>"),
     ("\"records\":\"", "<crc>"),
+    (" records=", "<crc>"),
+    (" body=", "<crc>"),
     ("\"made_at\":", "<micros>"),
+    (" made_at=", "<micros>"),
     ("\"recorded_at\":", "<micros>"),
+    (" recorded_at=", "<micros>"),
 ];
 
 fn measured(text: &str) -> String {
@@ -265,7 +262,9 @@ fn measured(text: &str) -> String {
         while let Some(at) = out.get(from..).and_then(|rest| rest.find(before)) {
             let start = from + at + before.len();
             let rest = &out[start..];
-            let end = rest.find(|c: char| ",}\"\n".contains(c)).unwrap_or(rest.len());
+            // A row for people goes on to its end.
+            let ends = if before.ends_with("  ") { "\n" } else { ",}\" \n" };
+            let end = rest.find(|c: char| ends.contains(c)).unwrap_or(rest.len());
             if rest[..end].starts_with(|c: char| c.is_ascii_alphanumeric())
                 && (&rest[..end] != "null" || name == "<us>")
             {
