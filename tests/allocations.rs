@@ -74,14 +74,14 @@ fn the_allocator_counts() {
     assert_eq!(counted(|| drop(std::hint::black_box(vec![1, 2, 3]))), 1);
 }
 
-/// One append, over a thousand of them, which share what grows by doubling. Making the event is its
-/// owner's affair. The aim is 3 (the records, the batch with its slot, the answer); the difference
-/// is the stream's name, the batch apart from its slot, and small lists: of its streams, events,
-/// starts and versions.
+/// One append, over a thousand of them; what the index and its tables grow by is shared by many.
+/// Making the event is its owner's affair. The aim is 3 (the records, the batch with its slot, the
+/// answer). The difference: a slot is apart from its batch, because who keeps the ticket of a
+/// committed batch must not keep the batch's bytes.
 #[test]
 fn an_append_of_one_event_allocates_a_small_constant() {
     const APPENDS: u64 = 1_000;
-    const EACH: u64 = 10;
+    const EACH: u64 = 4;
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path(), 1_000);
     let mut events: Vec<(String, NewEvent)> =
@@ -92,7 +92,8 @@ fn an_append_of_one_event_allocates_a_small_constant() {
             std::hint::black_box(appended.unwrap());
         }
     });
-    assert!(count <= EACH * APPENDS, "{count} allocations for {APPENDS} appends");
+    let growth = APPENDS / 5;
+    assert!(count <= EACH * APPENDS + growth, "{count} allocations for {APPENDS} appends");
 }
 
 /// Events of whatever size and number: a scan asks for its windows, never for an event.

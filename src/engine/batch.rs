@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::inside::caught;
@@ -12,6 +13,9 @@ use crate::sync::{Arc, Mutex};
 use crate::types::{
     Durability, EventRef, Expect, Position, Query, Result, StreamChange, StreamName, Version,
 };
+
+/// A list of which most batches need one element: that one is kept in place.
+pub(crate) type FewOf<T> = SmallVec<[T; 1]>;
 
 /// A stream that a batch appends to, or only checks.
 #[derive(Debug, Clone)]
@@ -34,11 +38,11 @@ pub(crate) struct BatchEvent {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// In the order they were first named; each once.
-    pub streams: Vec<BatchStream>,
-    pub events: Vec<BatchEvent>,
+    pub streams: FewOf<BatchStream>,
+    pub events: FewOf<BatchEvent>,
     /// The events' records, laid out but not placed, and where each begins.
     pub records: Vec<u8>,
-    pub starts: Vec<usize>,
+    pub starts: FewOf<usize>,
     /// No event that matches may have a position above this one.
     pub conditions: Vec<(Query, Position)>,
     /// No event that matches may exist.

@@ -20,7 +20,7 @@ use std::fmt::Write;
 use hashbrown::HashSet;
 use uuid::Uuid;
 
-use super::batch::{Appended, Batch, BatchStream, StreamAppended};
+use super::batch::{Appended, Batch, BatchStream, FewOf, StreamAppended};
 use super::knowledge::{Knowledge, StoredEvent};
 use super::lifecycle::{SettingsWrite, changed};
 pub(crate) use super::staged::{Accepted, CheckpointWrite, Staged};
@@ -476,7 +476,7 @@ fn number(
     mut placed: Vec<StreamAppended>,
     (checkpoint, settings): (Option<CheckpointWrite>, Vec<SettingsWrite>),
 ) -> Accepted {
-    let mut versions = Vec::with_capacity(batch.events.len());
+    let mut versions = FewOf::with_capacity(batch.events.len());
     for event in &batch.events {
         if let Some(part) = placed.get_mut(event.stream) {
             part.last = part.last.next();

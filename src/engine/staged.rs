@@ -11,7 +11,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashMap;
 use uuid::Uuid;
 
-use super::batch::{Appended, Batch};
+use super::batch::{Appended, Batch, FewOf};
 use super::knowledge::{Knowledge, StoredEvent};
 use super::lifecycle::SettingsWrite;
 use crate::format::{Record, decode_event};
@@ -33,7 +33,7 @@ pub(crate) struct Accepted {
     /// The position of its first event; the next event's, when it has none.
     pub first_position: Position,
     /// The version of each event, in the order of the batch.
-    pub versions: Vec<u64>,
+    pub versions: FewOf<u64>,
     pub answer: Appended,
     /// The checkpoint to write; none when the batch carries none or it is saved at that position.
     pub checkpoint: Option<CheckpointWrite>,

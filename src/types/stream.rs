@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::error::{Error, Result};
 use super::limits::STREAM_NAME_MAX;
@@ -19,7 +20,7 @@ use super::limits::STREAM_NAME_MAX;
 /// # Ok::<(), factlog::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamName(Arc<str>);
+pub struct StreamName(SmolStr);
 
 impl StreamName {
     /// Checks a name.

@@ -489,7 +489,7 @@ fn events_of_several_streams_are_numbered_in_the_order_of_the_batch() {
     let Decision::Accept(accepted) = world.judge(ask.check("S", version(3))).decision else {
         panic!("refused");
     };
-    assert_eq!(accepted.versions, [4, 1, 5, 2]);
+    assert_eq!(accepted.versions[..], [4, 1, 5, 2]);
     assert_eq!(say(&Decision::Accept(accepted)), "ok E:4-5 N:1-2 @10-13");
 }
 
