@@ -34,22 +34,23 @@ pub fn told(unit: Unit, done: u64, total: Option<u64>, elapsed: Duration) -> Str
     if done == 0 || elapsed < LEAST {
         return text;
     }
-    let rate = done as f64 / elapsed.as_secs_f64();
+    let whole = |value: u128| u64::try_from(value).unwrap_or(u64::MAX);
+    let (nanos, second) = (elapsed.as_nanos(), Duration::from_secs(1).as_nanos());
+    let rate = whole(u128::from(done) * second / nanos);
     text += &match unit {
-        Unit::Bytes => format!(", {}/s", sized(rate as u64)),
-        Unit::Events => format!(", {}/s", grouped(rate as u64)),
-        Unit::Segments => format!(", {rate:.1}/s"),
+        Unit::Bytes => format!(", {}/s", sized(rate)),
+        Unit::Events => format!(", {}/s", grouped(rate)),
+        Unit::Segments => format!(", {:.1}/s", done as f64 / elapsed.as_secs_f64()),
     };
     if let Some(total) = total {
-        let left = total.saturating_sub(done) as f64 / rate;
-        text += &format!(", {} left", span(left));
+        let left = u128::from(total.saturating_sub(done)) * nanos / u128::from(done);
+        text += &format!(", {} left", span(whole(left.div_ceil(second))));
     }
     text
 }
 
 /// A stretch of time, told by its two largest parts.
-fn span(seconds: f64) -> String {
-    let seconds = seconds.ceil() as u64;
+fn span(seconds: u64) -> String {
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     match seconds {
         0..60 => format!("{seconds} s"),
