@@ -48,7 +48,14 @@ impl<'a> BackupOptions<'a> {
         self
     }
 
-    /// Tells what would be copied, and writes nothing. Default: false.
+    /// Whether what the store has trimmed since goes from an earlier backup too. Default: false:
+    /// such a run is refused, because the backup may be all that is left of those events.
+    pub fn follow_trim(mut self, follow_trim: bool) -> Self {
+        self.plan.follow_trim = follow_trim;
+        self
+    }
+
+    /// Tells what would be copied, and what let go; writes nothing. Default: false.
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.plan.dry_run = dry_run;
         self
@@ -62,11 +69,17 @@ impl<'a> BackupOptions<'a> {
 }
 
 /// How a fork or a restored store is made on any disk; see [`Store::fork_on`] and [`restore_on`].
-#[derive(Default)]
 #[must_use]
 pub struct BranchOptions<'a> {
+    verify: bool,
     dry_run: bool,
     progress: Option<Box<dyn FnMut(u64, u64) + 'a>>,
+}
+
+impl Default for BranchOptions<'_> {
+    fn default() -> Self {
+        Self { verify: true, dry_run: false, progress: None }
+    }
 }
 
 impl fmt::Debug for BranchOptions<'_> {
@@ -76,6 +89,14 @@ impl fmt::Debug for BranchOptions<'_> {
 }
 
 impl<'a> BranchOptions<'a> {
+    /// Whether segments that a fork shares are read and every checksum in them checked, as of those
+    /// that are copied: damage is not passed on in silence. Without it a fork of any size is made
+    /// at once. Default: true.
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+
     /// Tells what would be made, and writes nothing. Default: false.
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
@@ -90,7 +111,7 @@ impl<'a> BranchOptions<'a> {
 
     fn make(self, source: &Store, disk: &Arc<dyn Disk>, plan: BranchPlan) -> Result<BranchReport> {
         let mut progress = self.progress.unwrap_or_else(|| Box::new(|_, _| ()));
-        let plan = BranchPlan { dry_run: self.dry_run, ..plan };
+        let plan = BranchPlan { verify: self.verify, dry_run: self.dry_run, ..plan };
         let done = source.engine().branch(disk, plan, &mut *progress)?;
         Ok(BranchReport {
             store: (!self.dry_run).then_some(done.store),
@@ -124,6 +145,9 @@ pub struct BackupReport {
     pub segments_copied: u64,
     /// Bytes that were copied.
     pub bytes_copied: u64,
+    /// The first and the last position that an earlier backup held and that went from it with this
+    /// run, because the store has trimmed them: see [`BackupOptions::follow_trim`].
+    pub let_go: Option<(Position, Position)>,
     /// Checkpoints saved beside the log; those that batches carry are in it.
     pub checkpoints: u64,
     /// Snapshots saved beside the log.
@@ -196,7 +220,8 @@ impl Store {
     /// `Invalid` when something else is in the directory, such as a backup of another store or of
     /// another history, or when the log ends before [`BackupOptions::through`]; `Damaged` when the
     /// store is, with the earlier backup as it was; `Trimmed` when the backup ends before the log
-    /// begins; `Locked`, `DiskFull`, `Io`, also when the log is trimmed meanwhile: call again.
+    /// begins, or holds events that were trimmed since (see [`BackupOptions::follow_trim`]), and is
+    /// as it was; `Locked`, `DiskFull`, `Io`, also when the log is trimmed meanwhile: call again.
     pub fn backup(
         &self,
         directory: impl AsRef<Path>,
@@ -224,6 +249,7 @@ impl Store {
             bytes: done.bytes,
             segments_copied: done.brought.copied,
             bytes_copied: done.brought.bytes,
+            let_go: done.let_go,
             checkpoints: done.checkpoints,
             snapshots: done.snapshots,
         })
@@ -231,8 +257,8 @@ impl Store {
 
     /// Makes a store of its own in an empty directory that begins as this one up to a position, and
     /// goes its own way from there. Sealed segments are hard links to the same files, which neither
-    /// store writes any more; on another file system they are copied. Nothing done to one of the
-    /// two is seen by the other.
+    /// store writes any more; on another file system they are copied. They are read and checked
+    /// before (see [`BranchOptions::verify`]). Nothing done to one of the two is seen by the other.
     ///
     /// ```
     /// # use factlog::{Expect, NewEvent, Position, Store, Version};
@@ -334,5 +360,5 @@ pub fn restore_on(
             Some(Position::new(next.get().saturating_sub(1)))
         }
     };
-    options.make(&source, &disk, BranchPlan { through, verify: true, ..BranchPlan::default() })
+    options.make(&source, &disk, BranchPlan { through, ..BranchPlan::default() })
 }

@@ -7,11 +7,13 @@ use std::path::Path;
 
 use super::options::Options;
 use crate::disk::{Disk, DiskLock, RealDisk};
-use crate::engine::doubtful_sidecars;
+use crate::engine::{IndexCheck, check_indexes};
 use crate::format::{FileName, name_of};
-use crate::log::{Diagnosis, verify_log};
+use crate::log::{Diagnosis, first_head, verify_log};
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Recovery, Repaired, Result, Salvaged, SidecarRebuilt};
+use crate::types::{
+    Error, ErrorKind, IdScope, Recovery, Repaired, Result, Salvaged, SidecarRebuilt,
+};
 
 /// Whether a repair only tells what it would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,7 +61,8 @@ pub fn repair(
     Options::default().repair_on(Arc::new(RealDisk::new(path.as_ref())), how, progress)
 }
 
-/// Makes a new store in `to`, an empty directory or none, of every event that still checks in
+/// Makes a new store in `to`, an empty directory or none (or one in which a salvage was interrupted:
+/// then it is begun anew), of every event that still checks in
 /// `from`: each byte for byte as it was, at the position and version it had. Positions that could
 /// not be saved stay in their place as lost ranges, so that positions have no gaps, and are listed
 /// in [`Salvaged::missing`]. Who reads the new store is told of them: see
@@ -86,9 +89,9 @@ pub fn repair(
 /// ```
 ///
 /// # Errors
-/// `NotFound`; `Invalid` when `to` is not empty; `Locked` when somebody has `from` open for
+/// `NotFound`; `Invalid` when something else is in `to`; `Locked` when somebody has `from` open for
 /// writing; `Damaged` when not even one segment header checks; `Unsupported`, `DiskFull`, `Io`.
-/// What is in `to` after an error is no store: remove it and begin again.
+/// What is in `to` after an error or a crash is no store: call it again.
 pub fn salvage(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -115,7 +118,12 @@ impl Options {
             Repair::Write => Some(locked(&*disk)?),
             Repair::DryRun => None,
         };
+        let lock_file = name_of(FileName::Lock);
         let found = Diagnosis::of(&disk, progress)?;
+        if how == Repair::DryRun && disk.is_locked(&lock_file).unwrap_or(false) {
+            // What looks unfinished beside a writer is what it is doing now.
+            return Ok(Repaired { writer: true, beyond: found.beyond, ..Repaired::default() });
+        }
         let mut repaired = Repaired {
             written: false,
             steps: found.steps(&*disk)?,
@@ -131,8 +139,13 @@ impl Options {
         if !found.beyond.is_empty() {
             return Ok(repaired);
         }
-        repaired.sidecars_rebuilt = doubtful_sidecars(&*disk, None, &mut |_, _| ())?;
+        let IndexCheck { doubtful, absent } = check_indexes(&*disk, None, &mut |_, _| ())?;
+        repaired.sidecars_rebuilt = doubtful;
+        let there = |file: &str| absent.iter().all(|index| index.file != file);
+        let absent_note = |index: &SidecarRebuilt| format!("{}: {}", index.file, index.why);
         if how == Repair::DryRun {
+            let made = |note| format!("{note}; whoever opens the store for writing makes it");
+            repaired.notes = absent.iter().map(absent_note).map(made).collect();
             return Ok(repaired);
         }
         found.mend(&disk, (self.segment_bytes_wanted(), self.now()))?;
@@ -151,8 +164,11 @@ impl Options {
         repaired.written = true;
         repaired.set_aside = report.set_aside;
         repaired.frames_rescued = report.frames_rescued;
-        repaired.sidecars_rebuilt = report.sidecars_rebuilt;
+        let (anew, absent): (Vec<_>, Vec<_>) =
+            report.sidecars_rebuilt.into_iter().partition(|index| there(&index.file));
+        repaired.sidecars_rebuilt = anew;
         repaired.notes = report.notes;
+        repaired.notes.extend(absent.iter().map(absent_note).map(|note| note + "; made"));
         Ok(repaired)
     }
 
@@ -205,18 +221,15 @@ fn there_is_one(disk: &dyn Disk) -> Result<Vec<String>> {
     }
 }
 
-/// Whatever is there may be wanted; only an empty directory is taken.
+/// Whatever is there may be wanted, but for what an interrupted salvage left: no store, and said so
+/// by its head.
 fn refuse_full(disk: &dyn Disk) -> Result<()> {
-    match disk.list() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io(format!("cannot list {}", disk.location()), error)),
-        Ok(names) => match names.iter().find(|name| *name != "lost+found") {
-            None => Ok(()),
-            Some(name) => {
-                let text = format!("{} is not empty: it holds {name:?}", disk.location());
-                Err(Error::invalid(text))
-            }
-        },
+    match first_head(disk, IdScope::default()) {
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            let holds = error.file().unwrap_or("a store that has lost its head").to_owned();
+            Err(Error::invalid(format!("{} is not empty: it holds {holds:?}", disk.location())))
+        }
+        other => other.map(drop),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use crate::disk::{Disk, RealDisk};
-use crate::engine::doubtful_sidecars;
+use crate::engine::{IndexCheck, check_indexes};
 use crate::log::{VerifyReport, verify_log, verify_segment};
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Result};
@@ -56,8 +56,9 @@ impl Verify {
         Self { disk, deep: false, segment: None }
     }
 
-    /// Also makes the index of every sealed segment anew in memory and compares it with the
-    /// sidecar, byte for byte: [`VerifyReport::doubtful`].
+    /// Also makes every index anew in memory, out of the log, and compares it with what is there:
+    /// sidecars of sealed segments and of parts of the newest one byte for byte, and the file of
+    /// streams' heads stream by stream: [`VerifyReport::doubtful`].
     pub fn deep(mut self, deep: bool) -> Self {
         self.deep = deep;
         self
@@ -97,7 +98,9 @@ impl Verify {
             None => verify_log(&*self.disk, progress)?,
         };
         if self.deep {
-            report.doubtful = doubtful_sidecars(&*self.disk, self.segment, progress)?;
+            let IndexCheck { doubtful, absent } =
+                check_indexes(&*self.disk, self.segment, progress)?;
+            (report.doubtful, report.absent) = (doubtful, absent);
         }
         Ok(report)
     }

@@ -116,6 +116,24 @@ impl Disk for RealDisk {
         lock.file = Some(handle);
         Ok(Some(Box::new(lock)))
     }
+
+    fn is_locked(&self, name: &str) -> io::Result<bool> {
+        let directory = self.directory_for(name)?;
+        // Kept until the file is closed again: see `lock`.
+        let held = HELD.lock();
+        if held.contains(&(directory.identity()?, name.to_owned())) {
+            return Ok(true);
+        }
+        let handle = match directory.open_file(name, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        match handle.file().try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 /// Makes the directory and its missing parents, each durable in the one above.

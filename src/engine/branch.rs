@@ -26,6 +26,8 @@ pub(crate) struct BranchPlan {
     pub verify: bool,
     /// A branch may share files.
     pub link: bool,
+    /// Takes out of an earlier backup what the store has trimmed since.
+    pub follow_trim: bool,
     /// Tells what would be done, and does nothing.
     pub dry_run: bool,
 }
@@ -39,6 +41,8 @@ pub(crate) struct Branched {
     pub segments: u64,
     pub bytes: u64,
     pub brought: Brought,
+    /// The first and the last position that an earlier backup held and holds no more.
+    pub let_go: Option<(Position, Position)>,
     pub checkpoints: u64,
     pub snapshots: u64,
 }
@@ -58,13 +62,17 @@ impl Engine {
     ) -> Result<Branched> {
         let (history, prefix) = self.history_and_prefix(plan.through)?;
         let backup = Backup { from: &*self.disk, to, prefix: &prefix, verify: plan.verify };
-        if backup.earlier()?.is_some_and(|head| !head.unfinished) {
-            self.refuse_other_history(to, &prefix)?;
-        }
         let mut done = self.told(&prefix, self.store);
+        if backup.earlier()?.is_some_and(|head| !head.unfinished) {
+            let last = self.refuse_other_history(to, &prefix)?;
+            done.let_go = backup.let_go(last)?;
+        }
         if plan.dry_run {
             done.brought = backup.plan()?;
             return Ok(done);
+        }
+        if let Some(gone) = done.let_go.filter(|_| !plan.follow_trim) {
+            refuse_to_let_go(&to.location(), gone, &prefix)?;
         }
         let mut counts = (0, 0);
         let saved = || {
@@ -91,6 +99,7 @@ impl Engine {
             settings: &self.settings,
             now: self.clock.now(),
             link: plan.link,
+            verify: plan.verify,
         };
         let mut done = self.told(&prefix, self.store);
         branch.first_head()?;
@@ -132,14 +141,15 @@ impl Engine {
             segments: prefix.spans.len() as u64,
             bytes: prefix.bytes(),
             brought: Brought::default(),
+            let_go: None,
             checkpoints: 0,
             snapshots: 0,
         }
     }
 
     /// An earlier backup that goes on otherwise than this log is not carried on: it may be all that
-    /// is left of what it holds.
-    fn refuse_other_history(&self, to: &Arc<dyn Disk>, prefix: &Prefix) -> Result<()> {
+    /// is left of what it holds. Answers the last position of the one that is.
+    fn refuse_other_history(&self, to: &Arc<dyn Disk>, prefix: &Prefix) -> Result<Position> {
         let (place, (last, theirs)) = (to.location(), self.end_of(to)?);
         if last > prefix.position() {
             let text = format!(
@@ -148,7 +158,7 @@ impl Engine {
             );
             return Err(Error::invalid(text).at(last));
         }
-        let Some(theirs) = theirs else { return Ok(()) };
+        let Some(theirs) = theirs else { return Ok(last) };
         let mut ours = self.view()?.id_at(last)?;
         if ours.is_none() && self.read_only {
             ours = self.read_anew(&self.disk)?.id_at(last)?;
@@ -159,7 +169,7 @@ impl Engine {
             );
             return Err(Error::invalid(text).at(last));
         }
-        Ok(())
+        Ok(last)
     }
 
     /// The last event in a directory, as far as it can be read: what cannot is copied again.
@@ -254,6 +264,23 @@ impl Engine {
         }
         copy.finish()
     }
+}
+
+/// The backup may be all that is left of what was trimmed: it goes only when told to.
+fn refuse_to_let_go(
+    place: &str,
+    (first, last): (Position, Position),
+    prefix: &Prefix,
+) -> Result<()> {
+    if planted!(TrimFollowedUnasked) {
+        return Ok(());
+    }
+    let begins = prefix.base.as_ref().map_or(1, |base| base.end().first_position);
+    let text = format!(
+        "positions {first} to {last}, trimmed from the store, are in the backup in {place}, and \
+         would go from it; it was left as it is"
+    );
+    Err(Error::new(ErrorKind::Trimmed, text).at(Position::new(begins)))
 }
 
 /// The stream that a snapshot's key names.

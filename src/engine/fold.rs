@@ -4,8 +4,8 @@
 //! files.
 
 use crate::format::{
-    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, LostRange, Record, RecordHead,
-    RecordKind, SettingsRecord, Source, Step, Walker, decode_event, positions_of,
+    Bad, CheckpointRecord, FRAME_HEADER_BYTES, Frame, FrameHeader, LostRange, Record, RecordKind,
+    SettingsRecord, Source, Step, Walker, decode_event, each_whole_record, positions_of,
 };
 use crate::index::{SettingsEntry, TailIndex};
 use crate::log::{LogEnd, SegmentInfo};
@@ -143,37 +143,6 @@ pub(super) fn settings_of(record: &Record<'_>) -> Option<SettingsEntry> {
     Some(SettingsEntry { stream: stream.to_owned(), lifecycle, frame: record.head.version })
 }
 
-/// Where in a frame, after the record at `at` whose head does not check, records begin that fill
-/// the rest of it and end with its last event. What only looks like a record may be data.
-fn rest_of_frame(frame: &[u8], at: usize, seed: u32, end_position: u64) -> Option<usize> {
-    let head = |at: usize| RecordHead::decode(frame.get(at..)?, seed);
-    let mut from = at + 8;
-    while from < frame.len() {
-        let (mut to, mut next) = (from, None);
-        while let Some(head) = head(to) {
-            let rest = frame.get(to..).unwrap_or_default();
-            let positions = match head.kind {
-                kind if kind.is_event() => 1,
-                RecordKind::Lost => {
-                    Record::decode(rest, seed).and_then(|lost| positions_of(&lost)).unwrap_or(0)
-                }
-                _ => 0,
-            };
-            if positions > 0 {
-                let follows = next.is_none_or(|next| next == head.position);
-                next = follows.then(|| head.position.saturating_add(positions.into()));
-            }
-            to += head.record_bytes();
-        }
-        if to == frame.len() && next == Some(end_position) {
-            return Some(from);
-        }
-        // Beginning later in the same row of records ends in the same place.
-        from = to.max(from + 8);
-    }
-    None
-}
-
 impl Folded {
     fn next_position(&self) -> u64 {
         use crate::index::SegmentLookup;
@@ -244,27 +213,14 @@ impl Folded {
         seed: u32,
         limit: FoldLimit,
     ) {
-        let mut at = FRAME_HEADER_BYTES;
-        let end = header.first_position.saturating_add(header.events.into());
-        while let Some(rest) = frame.get(at..).filter(|rest| !rest.is_empty()) {
-            let Some(head) = RecordHead::decode(rest, seed) else {
-                // Nobody knows where the next record begins.
-                let Some(next) = rest_of_frame(frame, at, seed, end) else { return };
-                at = next;
-                continue;
-            };
-            let Some(record) = Record::decode(rest, seed) else {
-                at += head.record_bytes();
-                continue;
-            };
-            let takes = positions_of(&record).is_some_and(|positions| positions > 0);
+        each_whole_record(frame, header, seed, &mut |at, record| {
+            let takes = positions_of(record).is_some_and(|positions| positions > 0);
             if takes && record.head.position < limit.next_position {
                 self.fill(record.head.position, limit);
             }
             // What does not follow is left out: its place is filled as damaged later.
-            let _ = fold_record(&mut self.index, base + at as u64, &record);
-            at += record.head.record_bytes();
-        }
+            let _ = fold_record(&mut self.index, base + at as u64, record);
+        });
     }
 
     /// Marks positions up to `until` as damaged, never more than the log can hold.

@@ -187,7 +187,7 @@ impl Heads {
 }
 
 /// The head of a stream none of whose events are retained.
-fn head_of_trimmed(stream: &BaseStream<'_>) -> Head {
+pub(super) fn head_of_trimmed(stream: &BaseStream<'_>) -> Head {
     let (version, last_position) = (stream.version, stream.last_position);
     Head { version: Version::new(version), last_position: Position::new(last_position) }
 }
@@ -198,7 +198,7 @@ fn head_of_run(first: Position, run: &StreamRun<'_>) -> Option<Head> {
     Some(head_at(first, (run.first_version(), count, last_ordinal)))
 }
 
-fn head_of(first: Position, part: &StreamPart<'_>) -> Head {
+pub(super) fn head_of(first: Position, part: &StreamPart<'_>) -> Head {
     head_at(first, (part.first_version, part.count, part.last_ordinal))
 }
 
@@ -235,8 +235,11 @@ impl Carried {
 
     /// What trimmed segments carried.
     pub(super) fn of_base(base: Option<&Arc<TrimBase>>) -> Self {
+        base.map_or_else(Self::default, |base| Self::of(base))
+    }
+
+    pub(super) fn of(base: &TrimBase) -> Self {
         let mut carried = Self::default();
-        let Some(base) = base else { return carried };
         for found in base.known().checkpoints() {
             let (position, id, frame) = (Position::new(found.position), found.id, found.frame);
             let name = found.name.to_owned();

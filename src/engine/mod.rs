@@ -45,7 +45,7 @@ pub(crate) use batch::{Batch, BatchEvent, BatchStream};
 pub(crate) use batch::{Late, MakeBatch};
 pub(crate) use branch::{BranchPlan, Branched};
 pub(crate) use catalog::{View, whole};
-pub(crate) use check::doubtful_sidecars;
+pub(crate) use check::{IndexCheck, check_indexes};
 pub(crate) use commit::{commit_inline, drive};
 pub(crate) use decide::check_shape;
 pub(crate) use find::{Candidates, Wanted, candidates};

@@ -18,7 +18,10 @@ use crate::format::{
     RecordHead, SettingsRecord, Source, decode_event, name_of,
 };
 use crate::index::{SegmentLookup, SettingsEntry, TailIndex};
-use crate::log::{KeyedFile, LogBuilder, NewLog, Records, SegmentInfo, Survey, TailEnd, survey};
+use crate::log::{
+    AFTER_OPENING, KeyedFile, LogBuilder, NewLog, Past, Records, SegmentInfo, Survey, TailEnd,
+    TrimBase, survey,
+};
 use crate::segment::{EndVerdict, FileSource, SegmentBytes, source_of};
 use crate::sync::Arc;
 use crate::types::{Damage, Error, ErrorKind, Position, Result, Salvaged, Settings, Version};
@@ -29,7 +32,8 @@ const LOST_TOGETHER: u64 = 1 << 32;
 /// So many settings of streams are written in one batch.
 const SETTINGS_TOGETHER: usize = 256;
 
-/// Copies what checks in `from` into a new log in `to`, which must be empty.
+/// Copies what checks in `from` into a new log in `to`, which must be empty or hold what an
+/// interrupted salvage left.
 pub(crate) fn salvage(
     from: Arc<dyn Disk>,
     to: &Arc<dyn Disk>,
@@ -42,27 +46,33 @@ pub(crate) fn salvage(
         let text = format!("there is no store in {}", from.location());
         return Err(Error::new(ErrorKind::NotFound, text));
     };
-    if found.head.first_segment != 1 {
-        let text = "the beginning of the log was trimmed: such a store cannot be salvaged yet";
-        return Err(Error::new(ErrorKind::Unsupported, text));
-    }
     found.read_behind_openings(&*from)?;
-    let store = Uuid::new_v4();
-    let (id_scope, capacity) = (found.head.id_scope, settings.segment_bytes);
-    let log = NewLog { store, id_scope, capacity, now };
+    let log = NewLog {
+        id_scope: found.head.id_scope,
+        encrypts: found.head.encrypts,
+        capacity: settings.segment_bytes,
+        now,
+    };
+    // What is half known of trimmed events is not known: then their positions are lost.
+    let base = found.base.as_deref().filter(|base| base.check_ids().is_ok());
+    let builder = LogBuilder::new(to, log, past_of(&found, &*from, base))?;
+    let store = builder.store();
     let snapshots =
         KeyedFile::load(from.clone(), found.head.store, FileName::Snapshots, Purpose::Snapshots)?;
     let mut salvaging = Salvaging {
         opening: Opening { disk: &from, settings, read_only: true },
-        builder: LogBuilder::new(&**to, log)?,
-        next: 1,
+        next: builder.next_position(),
+        builder,
         batch: Records::default(),
-        carried: Carried::default(),
-        wanted: wanted_snapshots(&snapshots),
+        carried: base.map_or_else(Carried::default, Carried::of),
+        wanted: wanted_snapshots(&snapshots, base),
         out: Salvaged::of(found.head.store, store),
     };
     salvaging.out.damage.extend(found.damage.iter().cloned());
     salvaging.out.notes.extend(found.notes.iter().cloned());
+    if base.is_none() && found.head.first_segment > 1 {
+        salvaging.lose_what_was_trimmed(&found)?;
+    }
     salvaging.all(&found, progress)?;
     for unread in patient.unread() {
         let text = format!("{} bytes at {} could not be read", unread.bytes, unread.offset);
@@ -71,7 +81,20 @@ pub(crate) fn salvage(
     salvaging.finish(&**to, (&found, &snapshots))
 }
 
-/// A snapshot that goes along if its event does.
+/// What comes before the first segment of the new log.
+fn past_of<'a>(found: &Survey, from: &'a dyn Disk, base: Option<&'a TrimBase>) -> Past<'a> {
+    let Some(base) = base else { return Past::default() };
+    let trimmed = base.end().first_segment - 1;
+    let first = found.segments.first().filter(|info| info.number == trimmed + 1);
+    Past {
+        base: Some((from, base)),
+        // Nobody goes there any more.
+        end: first.map_or(AFTER_OPENING, |info| info.predecessor_end().offset),
+        ancestors: found.head.ancestors_through(trimmed),
+    }
+}
+
+/// A snapshot that goes along if its event does, or was trimmed.
 struct WantedSnapshot {
     key: Vec<u8>,
     version: Version,
@@ -79,13 +102,18 @@ struct WantedSnapshot {
     there: bool,
 }
 
-fn wanted_snapshots(file: &KeyedFile) -> HashMap<String, Vec<WantedSnapshot>> {
+fn wanted_snapshots(
+    file: &KeyedFile,
+    base: Option<&TrimBase>,
+) -> HashMap<String, Vec<WantedSnapshot>> {
     let mut wanted: HashMap<String, Vec<WantedSnapshot>> = HashMap::new();
     for key in file.keys() {
         let Ok(Some(value)) = file.get(key) else { continue };
         let found = Snapshot::stream_of(key).zip(Snapshot::decode(&value));
         let Some((stream, Snapshot { version, id, .. })) = found else { continue };
-        let snapshot = WantedSnapshot { key: key.to_vec(), version, id, there: false };
+        let trimmed = base.and_then(|base| base.known().stream(stream));
+        let there = trimmed.is_some_and(|trimmed| version.get() <= trimmed.version);
+        let snapshot = WantedSnapshot { key: key.to_vec(), version, id, there };
         wanted.entry(stream.to_owned()).or_default().push(snapshot);
     }
     wanted
@@ -145,6 +173,15 @@ impl Salvaging<'_> {
         self.lose_the_end(found)?;
         progress(total, total);
         Ok(())
+    }
+
+    /// Nothing says any more what was trimmed, so that its positions are as good as lost.
+    fn lose_what_was_trimmed(&mut self, found: &Survey) -> Result<()> {
+        let Some(first) = found.segments.first() else { return Ok(()) };
+        let file = name_of(FileName::Base(found.head.base));
+        let what = "it was trimmed, and what was kept of it does not check".to_owned();
+        let reason = LostReason::Missing;
+        self.lose(first.first_position(), &Cause { file, offset: 0, what, reason })
     }
 
     /// What a recovery would take of the newest segment, or what is left of it.

@@ -152,7 +152,7 @@ impl Subjects {
         let (name, place) = (name_of(FileName::Keyring), self.disk.location());
         let text = format!(
             "this store encrypts what it keeps of subjects, and there is no {name} in {place}: \
-             say where it is, import its keys, or begin with `Keyring::anew`"
+             say where it is, import its keys, or begin a new keyring"
         );
         Error::new(ErrorKind::NotFound, text)
     }

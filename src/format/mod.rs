@@ -11,6 +11,7 @@ mod keyed;
 mod live;
 mod names;
 mod record;
+mod remains;
 mod scan;
 #[cfg(feature = "forget")]
 mod sealed;
@@ -36,7 +37,7 @@ pub(crate) use control::{
 pub(crate) use frame::{
     BatchPart, FRAME_HEADER_BYTES, FrameHeader, FrameKind, chain_after, patch_header, records_crc,
 };
-pub(crate) use head::{ANCESTORS_MAX, Head};
+pub(crate) use head::{ANCESTORS_MAX, Ancestor, Head};
 pub(crate) use keyed::{
     KEYED_ALIGN, KEYED_VALUE_MAX, KeyedEntry, KeyedStep, encode_keyed, keyed_seed, keyed_step,
 };
@@ -45,6 +46,7 @@ pub(crate) use names::{FileName, KeptFile, Purpose, name_of};
 pub(crate) use record::{
     RECORD_HEAD_BYTES, Record, RecordHead, RecordKind, patch_record, push_record,
 };
+pub(crate) use remains::each_whole_record;
 pub(crate) use scan::{Bad, Expected, Frame, Source, Step, Walker, find_header};
 #[cfg(feature = "forget")]
 pub(crate) use sealed::{SECRET_BYTES, Secret, key_of, seal, unseal};

@@ -11,7 +11,7 @@ use super::bring::{
 use super::files::failed;
 use super::head::HeadFile;
 use super::prefix::{Prefix, Span, prefix_of};
-use super::survey::find_segment;
+use super::survey::{find_segment, survey};
 use super::trim::{clear_trimmed, has_trimmed};
 use crate::disk::{Access, Disk};
 use crate::format::{FileName, Head, Step};
@@ -64,6 +64,22 @@ impl Backup<'_> {
             return Err(Error::new(ErrorKind::Trimmed, text).at(Position::new(at)));
         }
         Ok(Some(head))
+    }
+
+    /// The first and the last position that an earlier backup, which ends at `last`, holds and that
+    /// a run would take out of it, because the store has trimmed them.
+    pub(crate) fn let_go(&self, last: Position) -> Result<Option<(Position, Position)>> {
+        let (Some(base), Some(there)) = (&self.prefix.base, survey(&**self.to)?) else {
+            return Ok(None);
+        };
+        let begins = match (&there.base, there.segments.first()) {
+            (Some(base), _) => base.end().first_position,
+            // What it knew of trimmed events is rotten: what is there says where it begins.
+            (None, Some(segment)) if there.head.base > 0 => segment.first_position(),
+            _ => 1,
+        };
+        let (first, last) = (begins, last.get().min(base.end().first_position - 1));
+        Ok((first <= last).then_some((Position::new(first), Position::new(last))))
     }
 
     /// What a run would do.

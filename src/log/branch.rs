@@ -6,8 +6,8 @@
 use uuid::Uuid;
 
 use super::bring::{
-    Brought, Progress, Steps, bring_base, bring_heads, bring_sidecar, copy_span, link_span, lock,
-    occupant, remove_all,
+    Brought, Progress, Steps, bring_base, bring_heads, bring_sidecar, copy_span, first_head,
+    link_span, lock, remove_all,
 };
 use super::files::failed;
 use super::fresh::Fresh;
@@ -29,22 +29,17 @@ pub(crate) struct Branch<'a> {
     pub now: u64,
     /// Whether the two may share files.
     pub link: bool,
+    /// Whether what they share is read and checked, as what is copied always is.
+    pub verify: bool,
 }
 
 impl Branch<'_> {
-    /// The head to begin with: a new one, or that of an earlier try which did not come to its end.
+    /// The head to begin with.
     ///
     /// # Errors
     /// `Invalid` when the directory holds something else.
     pub(crate) fn first_head(&self) -> Result<Head> {
-        let text = match occupant(&**self.to)? {
-            None => return Ok(Head::first(Uuid::new_v4(), self.prefix.head.id_scope)),
-            Some(Head { unfinished: true, backup: false, store, generation, .. }) => {
-                return Ok(Head { generation, ..Head::first(store, self.prefix.head.id_scope) });
-            }
-            Some(_) => format!("{} holds a store already", self.to.location()),
-        };
-        Err(Error::invalid(text))
+        first_head(&**self.to, self.prefix.head.id_scope)
     }
 
     /// Makes it: first a head that says it is unfinished, then everything else, then the head that
@@ -110,7 +105,7 @@ impl Branch<'_> {
             // Only what nobody cuts any more is shared: a recovery of the other store may cut its
             // newest segment before an end that this one names.
             let shared = self.link && (span.settled || planted!(TailLinked));
-            if shared && link_span(from, span, to)? {
+            if shared && link_span(from, span, to, self.verify)? {
                 brought.linked += 1;
             } else {
                 copy_span(from, span, to, true)?;

@@ -3,6 +3,8 @@
 //! Knows: when a file may be shared, and what makes a copy the one it should be. Does not know:
 //! heads. Nothing gets its name before all of it is synced.
 
+use uuid::Uuid;
+
 use super::base::TrimBase;
 use super::files::{
     COPY_BYTES, create_temporary, failed, is_ours, put_in_place, read_small, replace_file,
@@ -14,7 +16,7 @@ use crate::disk::{Access, Disk, DiskFile, DiskLock};
 use crate::format::{FileName, Head, Purpose, SEGMENT_HEADER_BYTES, SegmentHeader, Step, name_of};
 use crate::segment::FileSource;
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Result};
+use crate::types::{Error, ErrorKind, IdScope, Result};
 
 /// What it took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,6 +87,22 @@ pub(super) fn occupant(to: &dyn Disk) -> Result<Option<Head>> {
     }
 }
 
+/// The head of a store that is to be made: a new one, or that of an earlier try which did not come
+/// to its end.
+///
+/// # Errors
+/// As [`occupant`]; `Invalid` when the directory holds a store.
+pub(crate) fn first_head(to: &dyn Disk, id_scope: IdScope) -> Result<Head> {
+    let text = match occupant(to)? {
+        None => return Ok(Head::first(Uuid::new_v4(), id_scope)),
+        Some(Head { unfinished: true, backup: false, store, generation, .. }) => {
+            return Ok(Head { generation, ..Head::first(store, id_scope) });
+        }
+        Some(_) => format!("{} holds a store already", to.location()),
+    };
+    Err(Error::invalid(text))
+}
+
 /// Removes the files of a kind, those with the highest names first.
 pub(super) fn remove_all(to: &dyn Disk, which: impl Fn(FileName) -> bool) -> Result<()> {
     let names = to.list().map_err(|e| Error::io("cannot list the directory", e))?;
@@ -99,12 +117,15 @@ pub(super) fn remove_all(to: &dyn Disk, which: impl Fn(FileName) -> bool) -> Res
     Ok(())
 }
 
-/// Gives a settled segment a second name. False where the two directories cannot share files; its
-/// name is durable with the next sync of the directory.
-pub(super) fn link_span(from: &dyn Disk, span: &Span, to: &dyn Disk) -> Result<bool> {
+/// Gives a settled segment a second name; with `verify` it is read and checked before. False where
+/// the two directories cannot share files; its name is durable with the next sync of the directory.
+pub(super) fn link_span(from: &dyn Disk, span: &Span, to: &dyn Disk, verify: bool) -> Result<bool> {
     let name = span.info.name();
-    // Whoever sealed it synced it; the process that asks may not be the one that did.
     let file = from.open(&name, Access::Read).map_err(failed("open", &name))?;
+    if verify && !holds(&file, span)? {
+        return Err(unsound(name));
+    }
+    // Whoever sealed it synced it; the process that asks may not be the one that did.
     file.sync().map_err(failed("sync", &name))?;
     match from.link(&name, to, &name) {
         Err(error) if cannot_share(error.kind()) => Ok(false),
@@ -127,12 +148,16 @@ pub(super) fn copy_span(from: &dyn Disk, span: &Span, to: &dyn Disk, verify: boo
     copy_bytes(&*source, &*copy, (&name, span.end.offset))?;
     if verify && !holds(&copy, span)? {
         if !holds(&source, span)? {
-            return Err(Error::damaged(name, 0, "segment does not check up to its end"));
+            return Err(unsound(name));
         }
         let text = format!("the copy of {name} in {} does not read back", to.location());
         return Err(Error::new(ErrorKind::Io, text));
     }
     put_in_place(to, &temporary, &name)
+}
+
+fn unsound(name: String) -> Error {
+    Error::damaged(name, 0, "segment does not check up to its end")
 }
 
 /// Copies a file up to its end, and syncs what was copied.

@@ -1,17 +1,21 @@
-//! Layer 4.3: build a whole log out of records that are there already.
+//! Layer 4.6: build a whole log out of records that are there already.
 //!
 //! Knows: how records become frames, frames segments, and segments a log that was closed. Does not
-//! know: where the records come from. The head is written last: before it there is no store.
+//! know: where the records come from. Until its last step the head says that the store is not
+//! finished, so that there is none, and an interrupted try is begun anew.
 
 use uuid::Uuid;
 
-use super::files::{create_temporary, failed, put_in_place, replace_file};
+use super::base::TrimBase;
+use super::bring::{bring_base, first_head, remove_all};
+use super::files::{create_temporary, failed, put_in_place};
+use super::head::HeadFile;
 use super::stage::{Cursor, Stage, frame_overhead};
 use super::survey::FIRST_FRAME;
 use crate::disk::{Disk, DiskFile};
 use crate::format::{
-    BatchPart, FileName, FrameKind, Head, LOST_SEGMENT_MOST, LostRange, Opening, Predecessor,
-    Purpose, Seal, SegmentHeader, Take, name_of, patch_record, segment_seed,
+    Ancestor, BaseEnd, BatchPart, FileName, FrameKind, Head, LOST_SEGMENT_MOST, LostRange, Opening,
+    Predecessor, Purpose, Seal, SegmentHeader, Take, name_of, patch_record, segment_seed,
 };
 use crate::sync::Arc;
 use crate::types::{IdScope, Result};
@@ -24,16 +28,31 @@ const FRAME_BYTES: usize = 1 << 20;
 /// What a log is built for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewLog {
-    pub store: Uuid,
     pub id_scope: IdScope,
+    pub encrypts: bool,
     pub capacity: u64,
     pub now: u64,
+}
+
+/// What comes before a log whose beginning was trimmed, or did not: the default.
+#[derive(Debug, Default)]
+pub(crate) struct Past<'a> {
+    /// The disk it is on, and what is known of it.
+    pub base: Option<(&'a dyn Disk, &'a TrimBase)>,
+    /// Where the trimmed log ended.
+    pub end: u64,
+    /// Whose it was.
+    pub ancestors: Vec<Ancestor>,
 }
 
 /// A log that is being built.
 pub(crate) struct LogBuilder<'a> {
     disk: &'a dyn Disk,
+    head: HeadFile,
     log: NewLog,
+    first: Predecessor,
+    base: u64,
+    ancestors: Vec<Ancestor>,
     file: Arc<dyn DiskFile>,
     number: u64,
     stage: Stage,
@@ -74,20 +93,48 @@ impl Records {
 }
 
 impl<'a> LogBuilder<'a> {
-    pub(crate) fn new(disk: &'a dyn Disk, log: NewLog) -> Result<Self> {
-        let cursor = Cursor { offset: FIRST_FRAME, number: 1, position: 1, chain: 0 };
+    /// Begins in a directory that is empty, or holds what an interrupted try left. The caller holds
+    /// its lock.
+    ///
+    /// # Errors
+    /// `Invalid` when something else is there; `Damaged` when the past is, `DiskFull`, `Io`.
+    pub(crate) fn new(disk: &'a Arc<dyn Disk>, log: NewLog, past: Past<'_>) -> Result<Self> {
+        let head = HeadFile::new(disk.clone(), first_head(&**disk, log.id_scope)?);
+        remove_all(&**disk, |file| !matches!(file, FileName::Lock | FileName::Head(_)))?;
+        head.update(|head| head.unfinished = true)?;
+        let mut first = Predecessor::default();
+        let mut cursor = Cursor { offset: FIRST_FRAME, number: 1, position: 1, chain: 0 };
+        let mut last_recorded_at = 0;
+        if let Some((from, base)) = past.base {
+            bring_base(from, base, &**disk, true)?;
+            let BaseEnd { first_segment, frame, chain, first_position, .. } = *base.end();
+            first = Predecessor { number: first_segment - 1, end: past.end, frame, chain };
+            cursor = Cursor { number: frame + 1, position: first_position, chain, ..cursor };
+            last_recorded_at = base.end().last_recorded_at;
+        }
+        let number = first.number + 1;
+        let seed = segment_seed(head.get().store, number);
         let mut builder = Self {
-            disk,
+            disk: &**disk,
+            head,
             log,
-            file: create_temporary(disk, &temporary())?,
-            number: 1,
-            stage: Stage::new(segment_seed(log.store, 1), EPOCH, 0, cursor),
-            first_position: 1,
+            first,
+            base: past.base.map_or(0, |(_, base)| base.end().number),
+            ancestors: past.ancestors,
+            file: create_temporary(&**disk, &temporary())?,
+            number,
+            stage: Stage::new(seed, EPOCH, first.frame, cursor),
+            first_position: cursor.position,
             lost: 0,
-            last_recorded_at: 0,
+            last_recorded_at,
         };
-        builder.begin(Predecessor::default())?;
+        builder.begin(first)?;
         Ok(builder)
+    }
+
+    /// The store's name.
+    pub(crate) fn store(&self) -> Uuid {
+        self.head.get().store
     }
 
     /// The position of the next event.
@@ -101,7 +148,7 @@ impl<'a> LogBuilder<'a> {
     }
 
     pub(crate) fn segments(&self) -> u64 {
-        self.number
+        self.number - self.first.number
     }
 
     /// Adds a batch, whose first record is of the next position.
@@ -167,10 +214,16 @@ impl<'a> LogBuilder<'a> {
         self.put_in_place()?;
         let durable = self.last_frame();
         before_head(durable)?;
-        let first = Head::first(self.log.store, self.log.id_scope);
-        let (epoch, last_segment) = (EPOCH, self.number);
-        let head = Head { generation: 1, epoch, last_segment, durable, ..first };
-        replace_file(self.disk, Purpose::Head, &name_of(FileName::Head(1)), &[&head.encode()])
+        let change = |head: &mut Head| {
+            (head.epoch, head.last_segment, head.durable) = (EPOCH, self.number, durable);
+            (head.base, head.first_segment) = (self.base, self.first.number + 1);
+            head.ancestors = self.ancestors;
+            head.encrypts = self.log.encrypts;
+            head.unfinished = false;
+        };
+        self.head.update(change)?;
+        // No generation is left that says otherwise, should the newest ever rot.
+        self.head.update(|_| ())
     }
 
     /// Begins the next segment if this one has no room for so many bytes, unless it is empty.
@@ -199,7 +252,7 @@ impl<'a> LogBuilder<'a> {
         self.first_position = end.position;
         self.lost = 0;
         self.file = create_temporary(self.disk, &temporary())?;
-        let seed = segment_seed(self.log.store, self.number);
+        let seed = segment_seed(self.store(), self.number);
         self.stage.restart(seed, end.number - 1, Cursor { offset: FIRST_FRAME, ..end });
         self.begin(predecessor)
     }
@@ -207,7 +260,7 @@ impl<'a> LogBuilder<'a> {
     /// The header block and the opening frame.
     fn begin(&mut self, predecessor: Predecessor) -> Result<()> {
         let header = SegmentHeader {
-            store: self.log.store,
+            store: self.store(),
             number: self.number,
             id_scope: self.log.id_scope,
             capacity: self.log.capacity,

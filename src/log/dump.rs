@@ -262,12 +262,6 @@ impl Dump<'_> {
         let mut at = FIRST_FRAME;
         let mut expected: Option<Expected> = None;
         let mut told_end = end.is_none();
-        if self.bounds.from > at {
-            // The first frame from there on: what was before it is not looked at.
-            let from = self.bounds.from.next_multiple_of(8);
-            let found = find_header(&mut source, from..self.size, seed).map_err(unread())?;
-            at = found.map_or(self.size, |(offset, _)| offset);
-        }
         while at < self.size {
             if !told_end && end.is_some_and(|end| at >= end) {
                 told_end = true;
@@ -279,6 +273,8 @@ impl Dump<'_> {
                 }
             }
             let dead = end.is_some_and(|end| at >= end);
+            // Of what ends before the first offset asked for, nothing but its length is looked at.
+            let before = |end: u64| end <= self.bounds.from;
             let bytes = source.bytes(at, FRAME_HEADER_BYTES).map_err(unread())?;
             let Some(header) = FrameHeader::decode(bytes, seed, at) else {
                 let found = find_header(&mut source, at + 8..self.size, seed).map_err(unread())?;
@@ -286,12 +282,17 @@ impl Dump<'_> {
                 if let Some(end) = end.filter(|end| at < *end) {
                     next = next.min(end);
                 }
-                if !self.gap(&mut source, (at, next), dead, visit)? {
+                if !before(next) && !self.gap(&mut source, (at, next), dead, visit)? {
                     return Ok(());
                 }
                 (at, expected) = (next, None);
                 continue;
             };
+            let next = at + u64::from(header.length);
+            if before(next) {
+                (at, expected) = (next, Some(expected_after(&header)));
+                continue;
+            }
             let problem = self.problem_of(&mut source, (seed, at, &header), expected)?;
             let mut piece = frame_piece(at, &header, dead);
             // It may say that it is longer than what is left of the file.
@@ -305,14 +306,7 @@ impl Dump<'_> {
             {
                 return Ok(());
             }
-            expected = Some(Expected {
-                number: header.number.saturating_add(1),
-                position: header.first_position.saturating_add(header.events.into()),
-                chain: chain_after(&header),
-                epoch_min: header.epoch,
-                epoch_max: u32::MAX,
-            });
-            at += u64::from(header.length);
+            (at, expected) = (next, Some(expected_after(&header)));
         }
         Ok(())
     }
@@ -391,6 +385,17 @@ impl Dump<'_> {
             at += head.record_bytes() as u64;
         }
         Ok(true)
+    }
+}
+
+/// What the frame after this one says, if it belongs there.
+fn expected_after(header: &FrameHeader) -> Expected {
+    Expected {
+        number: header.number.saturating_add(1),
+        position: header.first_position.saturating_add(header.events.into()),
+        chain: chain_after(header),
+        epoch_min: header.epoch,
+        epoch_max: u32::MAX,
     }
 }
 

@@ -77,14 +77,15 @@ impl Diagnosis {
     }
 
     fn heads(&mut self, disk: &dyn Disk) -> Result<()> {
-        let Some(name) = read_heads(disk)?.damaged else { return Ok(()) };
+        // Both may be lost without a trace: then there is nothing that does not check.
+        let damaged = read_heads(disk)?.damaged;
         let why = match self.found.head_lost {
             true => "no generation of the head checks; it is made anew from the segments",
             false => "this generation of the head does not check; the other one counts",
         };
         for generation in [0, 1] {
             let file = name_of(FileName::Head(generation));
-            if self.found.head_lost || file == name {
+            if self.found.head_lost || damaged.as_ref() == Some(&file) {
                 self.mends.push((Mend::Head(generation), why.into()));
             }
         }

@@ -3,12 +3,15 @@
 //! Knows: the whole log. Does not know: indexes. It takes no lock and writes nothing, so it also
 //! runs beside a writer: what that one has not made durable is not judged.
 
+use std::ops::Range;
+
 use super::ending::TailEnd;
 use super::files::failed;
 use super::survey::{FIRST_FRAME, LogEnd, SegmentInfo, Survey, survey};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{
-    Bad, FileName, Frame, FrameKind, RecordKind, Seal, Source, Step, Walker, name_of,
+    Bad, FRAME_HEADER_BYTES, FileName, Frame, FrameHeader, FrameKind, RecordKind, Seal, Source,
+    Step, Walker, each_whole_record, name_of, positions_of,
 };
 use crate::segment::{EndVerdict, FileSource, later_header};
 use crate::sync::Arc;
@@ -34,6 +37,10 @@ pub struct VerifyReport {
     pub clean: bool,
     /// Events that check, those included whose data was reclaimed.
     pub events: u64,
+    /// Of these, events in whole batches at the end that nothing names as durable, such as one that
+    /// was being written when the process was killed. Nobody is served them until the next opening
+    /// for writing has made them durable.
+    pub uncertified: u64,
     /// Of these, events whose data was reclaimed.
     pub reclaimed: u64,
     /// Positions whose events an earlier salvage could not save, and which say so.
@@ -46,10 +53,13 @@ pub struct VerifyReport {
     pub torn: Option<TornTail>,
     /// Acknowledged bytes that no longer check.
     pub damage: Vec<Damage>,
-    /// Sidecars that are missing or say something else than the log, when that was asked for. They
+    /// Indexes that do not check or say something else than the log, when that was asked for. They
     /// are no part of the log and no damage: the next opening for writing makes them anew, but for
     /// those that check and are wrong, which `repair` does.
     pub doubtful: Vec<SidecarRebuilt>,
+    /// Indexes that are not there, or are not for this log, when that was asked for, such as those
+    /// of a store that was just restored. That is no fault: the next opening for writing makes them.
+    pub absent: Vec<SidecarRebuilt>,
 }
 
 /// How often what looks bad is looked at again.
@@ -249,21 +259,77 @@ fn verify_frames(
         let next = later_header(source, range, segment.seed, &walker.expected)
             .map_err(failed("read", &name))?;
         let following = next.map_or(bounds.next_position, |(_, header)| header.first_position);
-        let last = following.max(first).saturating_sub(1);
-        let known = first <= last;
-        report.damage.push(Damage {
-            file: name.clone(),
-            offset: from,
-            first_position: known.then(|| Position::new(first)),
-            last_position: known.then(|| Position::new(last)),
-            what: format!("frame {}: {}", walker.expected.number, bad.in_words()),
-        });
+        let what = format!("frame {}: {}", walker.expected.number, bad.in_words());
+        let whole = match bad {
+            Bad::Misplaced => Whole::default(),
+            _ => whole_in(source, segment, (from, bounds.offset), first..following.max(first))?,
+        };
+        report.events += whole.events;
+        report.lost += whole.lost;
+        whole.push_others(report, (&name, from, &what));
         match next {
             Some((offset, header)) => walker.jump(offset, &header),
             None => break,
         }
     }
     Ok(walker)
+}
+
+/// What still checks of a frame that does not: it is read and salvaged as ever.
+#[derive(Debug, Default)]
+struct Whole {
+    events: u64,
+    /// Positions of events that an earlier salvage could not save.
+    lost: u64,
+    /// Where positions are that cannot be served.
+    others: Vec<Range<u64>>,
+}
+
+fn whole_in(
+    source: &mut dyn Source,
+    segment: &SegmentInfo,
+    (at, end): (u64, u64),
+    positions: Range<u64>,
+) -> Result<Whole> {
+    let name = segment.name();
+    let unread = || failed("read", &name);
+    let (mut whole, mut next) = (Whole::default(), positions.start);
+    let head = source.bytes(at, FRAME_HEADER_BYTES).map_err(unread())?;
+    if let Some(header) = FrameHeader::decode(head, segment.seed, at) {
+        let length = u64::from(header.length).min(end - at);
+        let frame = source.bytes(at, usize::try_from(length).unwrap_or(0)).map_err(unread())?;
+        each_whole_record(frame, &header, segment.seed, &mut |_, record| {
+            let (here, count) = (record.head.position, positions_of(record).unwrap_or(0));
+            if count == 0 || here < next || here >= positions.end {
+                return;
+            }
+            match record.head.kind {
+                RecordKind::Lost => whole.lost += u64::from(count),
+                _ => whole.events += 1,
+            }
+            whole.others.extend((next < here).then_some(next..here));
+            next = here + u64::from(count);
+        });
+    }
+    whole.others.extend((next < positions.end).then_some(next..positions.end));
+    Ok(whole)
+}
+
+impl Whole {
+    fn push_others(&self, report: &mut VerifyReport, (file, offset, what): (&str, u64, &str)) {
+        if self.others.is_empty() {
+            push_damage(report, file, offset, what);
+        }
+        for others in &self.others {
+            report.damage.push(Damage {
+                file: file.into(),
+                offset,
+                first_position: Some(Position::new(others.start)),
+                last_position: Some(Position::new(others.end - 1)),
+                what: what.into(),
+            });
+        }
+    }
 }
 
 fn stubs_in(frame: &Frame<'_>) -> u64 {
@@ -306,6 +372,8 @@ fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Re
     report.frames += end.walk.frames + 1;
     report.events += good.expected.position - tail.start.expected.position - end.walk.lost;
     report.lost += end.walk.lost;
+    let certified = end.walk.certified_end(end.certified).expected.position;
+    report.uncertified = good.expected.position.saturating_sub(certified);
     match end.verdict {
         EndVerdict::Clean | EndVerdict::Rescue | EndVerdict::Damaged => {}
         EndVerdict::Unsupported => {

@@ -75,7 +75,8 @@ pub struct Conflict {
     pub actual: Version,
 }
 
-/// What went wrong, where, and what to do: see [`Error::kind`]. Cheap to clone, one word wide.
+/// What went wrong, where, and what to do: see [`Error::kind`]. Cheap to clone, one word wide. Shown
+/// with `{}` it ends with the next step of a program that uses this library, with `{:#}` without.
 ///
 /// ```
 /// use factlog::{ErrorKind, Expect, NewEvent, Store, Version};
@@ -288,7 +289,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)?;
         if let (Some(file), Some(offset)) = (&self.0.file, self.0.offset) {
-            write!(f, " ({file} at byte {offset}")?;
+            write!(f, " ({file}")?;
+            if offset > 0 {
+                // Else it is the file as a whole, or a file that is not there.
+                write!(f, " at byte {offset}")?;
+            }
             match (self.0.position, self.0.last_position) {
                 (Some(first), Some(last)) => write!(f, ", positions {first} to {last})")?,
                 (Some(first), None) => write!(f, ", position {first})")?,
@@ -300,6 +305,7 @@ impl fmt::Display for Error {
         }
         match self.next_step() {
             "" => Ok(()),
+            _ if f.alternate() => Ok(()),
             step => write!(f, "; {step}"),
         }
     }
@@ -336,6 +342,13 @@ mod tests {
             .through(Position::new(5));
         let text = error.to_string();
         assert!(text.starts_with("frame 7 does not check (1.seg at byte 4096, positions 3 to 5)"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_has_no_byte_and_the_next_step_can_be_left_out() {
+        let error = Error::damaged("1.seg", 0, "segment is missing");
+        assert_eq!(format!("{error:#}"), "segment is missing (1.seg)");
+        assert!(error.to_string().starts_with("segment is missing (1.seg); run"));
     }
 
     #[test]

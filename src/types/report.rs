@@ -161,6 +161,9 @@ pub struct RepairStep {
 pub struct Repaired {
     /// It was done; else it is what would be done.
     pub written: bool,
+    /// Somebody has the store open for writing. What looks unfinished then is what he is doing now,
+    /// so that of a dry run only [`Self::beyond`] is told.
+    pub writer: bool,
     /// What is made anew out of what is known otherwise.
     pub steps: Vec<RepairStep>,
     /// An unfinished, unacknowledged end: its file, where it begins and how many bytes it has. It
@@ -170,11 +173,11 @@ pub struct Repaired {
     pub set_aside: Vec<SetAside>,
     /// Valid frames that nothing certified as durable; they are copied into a fresh segment.
     pub frames_rescued: u64,
-    /// Sidecars that are missing, doubtful, or say something else than the log; they are made anew.
+    /// Indexes that do not check, or say something else than the log; they are made anew.
     pub sidecars_rebuilt: Vec<SidecarRebuilt>,
     /// Damage to what nothing else tells. With any of it nothing at all is changed.
     pub beyond: Vec<Damage>,
-    /// What else the opening found.
+    /// What else was found, such as indexes that are not there: an opening makes them.
     pub notes: Vec<String>,
 }
 

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use factlog::disk::SimDisk;
-use factlog::{Dump, ErrorKind, Piece, PieceValue, Verify};
+use factlog::{Dump, ErrorKind, Expect, Piece, PieceValue, Repair, Verify};
 
-use crate::rig::{Random, cases, open, sample};
+use crate::rig::{Random, cases, event, open, options, sample};
 
 const SEGMENT_1: &str = "00000000000000000001.seg";
 const SIDECAR_1: &str = "00000000000000000001.idx";
@@ -74,6 +74,13 @@ fn a_part_of_a_file_is_shown_from_an_offset_on() {
     let rest = pieces(&on(&disk).from(second), SEGMENT_1).unwrap();
     let wanted: Vec<_> = all.iter().filter(|piece| piece.offset >= second).cloned().collect();
     assert_eq!(rest, wanted);
+    // An offset is what an error names: whatever holds it is shown, and what came before is not.
+    for within in [second + 1, second + 64, second + frames[1].bytes - 1] {
+        let shown = pieces(&on(&disk).from(within), SEGMENT_1).unwrap();
+        let held = all.iter().filter(|piece| piece.offset + piece.bytes > within);
+        assert_eq!(shown, held.cloned().collect::<Vec<_>>(), "from {within}");
+        assert_eq!(shown[0], *frames[1], "from {within}");
+    }
     let heads = pieces(&on(&disk).headers_only(true), SEGMENT_1).unwrap();
     assert!(heads.iter().all(|piece| piece.depth == 0) && heads.len() < all.len());
 }
@@ -152,18 +159,75 @@ fn a_deep_verification_compares_indexes_with_the_log() {
         |disk: &SimDisk| Verify::on(Arc::new(disk.clone())).deep(true).run(&mut |_, _| ()).unwrap();
     let sound = verify(&disk);
     assert!(sound.clean && sound.doubtful.is_empty(), "{sound:?}");
-    for spoil in [
-        |disk: &SimDisk| disk.flip_bit(SIDECAR_1, 400, 1),
-        |disk: &SimDisk| disk.remove_file(SIDECAR_1),
-    ] {
-        let hit = disk.copy();
-        spoil(&hit);
-        let report = verify(&hit);
-        assert!(report.clean, "an index is no part of the log");
-        assert_eq!(report.doubtful.len(), 1);
-        assert_eq!(report.doubtful[0].file, SIDECAR_1);
-        open(&hit).unwrap().close().unwrap();
+    assert!(sound.absent.is_empty(), "{sound:?}");
+    let hit = disk.copy();
+    hit.flip_bit(SIDECAR_1, 400, 1);
+    let report = verify(&hit);
+    assert!(report.clean && report.absent.is_empty(), "an index is no part of the log");
+    assert_eq!(report.doubtful.len(), 1);
+    assert_eq!(report.doubtful[0].file, SIDECAR_1);
+    open(&hit).unwrap().close().unwrap();
+    // What can be made at any time and is not there yet is no fault.
+    let without = disk.copy();
+    without.remove_file(SIDECAR_1);
+    let report = verify(&without);
+    assert!(report.clean && report.doubtful.is_empty(), "{report:?}");
+    assert_eq!(report.absent.len(), 1);
+    assert_eq!(report.absent[0].file, SIDECAR_1);
+}
+
+/// Sidecars alone were compared: a wrong version in the heads file, or a part that was another's,
+/// passed as sound.
+#[test]
+fn a_deep_verification_looks_at_heads_and_parts_too() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    for number in 0..40 {
+        let stream = format!("S-{}", number % 4);
+        store.append(&*stream, Expect::Any, [event(number, 1500)]).unwrap();
     }
+    store.close().unwrap();
+    open(&disk).unwrap().close().unwrap();
+    let verify =
+        |disk: &SimDisk| Verify::on(Arc::new(disk.clone())).deep(true).run(&mut |_, _| ()).unwrap();
+    let doubtful = |disk: &SimDisk| {
+        let report = verify(disk);
+        assert!(report.clean, "{report:?}");
+        report.doubtful.into_iter().map(|index| index.file).collect::<Vec<_>>()
+    };
+    assert_eq!(doubtful(&disk), [""; 0]);
+    let mut heads = disk.read_file("heads").unwrap();
+    // Where S-0 stands: its version, right before its last position.
+    let newest = u64::from_le_bytes(heads[80..88].try_into().unwrap());
+    assert_eq!(newest, 4, "streams");
+    let at = (1..heads.len() - 20)
+        .find(|at| {
+            let number = |at: usize| u64::from_le_bytes(heads[at..at + 8].try_into().unwrap());
+            (2..=10).contains(&number(*at)) && (20..=40).contains(&number(at + 8))
+        })
+        .unwrap();
+    heads[at] -= 1;
+    let body = heads.len() - 4;
+    let sum = crc32fast::hash(&heads[..body]).to_le_bytes();
+    heads[body..].copy_from_slice(&sum);
+    let wrong = disk.copy();
+    wrong.write_file("heads", heads);
+    assert_eq!(doubtful(&wrong), ["heads"]);
+    let torn = disk.copy();
+    torn.flip_bit("heads", 100, 1);
+    assert_eq!(doubtful(&torn), ["heads"]);
+    let is_part = |name: &String| name.ends_with(".idx") && name.contains('-');
+    let parts: Vec<_> = disk.file_names().into_iter().filter(is_part).collect();
+    assert!(!parts.is_empty(), "{:?}", disk.file_names());
+    for part in parts {
+        let torn = disk.copy();
+        torn.flip_bit(&part, 300, 1);
+        assert_eq!(doubtful(&torn), [part]);
+    }
+    // A repair throws away what is wrong, and the opening makes it anew.
+    let repair = options().repair_on(Arc::new(wrong.clone()), Repair::Write, &mut |_, _| ());
+    assert!(repair.unwrap().sidecars_rebuilt.iter().any(|index| index.file == "heads"));
+    assert_eq!(doubtful(&wrong), [""; 0]);
 }
 
 #[test]

@@ -131,6 +131,7 @@ const BUGS: &[(&str, &str)] = &[
     ),
     ("TailLinked", "branches::a_recovery_of_the_origin_takes_nothing_from_a_fork"),
     ("OtherHistoryCarriedOn", "branches::a_backup_of_another_history_is_not_carried_on"),
+    ("TrimFollowedUnasked", "trimmed::a_backup_is_carried_on_when_the_store_was_trimmed"),
     ("OneWaiterWoken", "classes::one_append_wakes_everybody_who_waits"),
     ("WakeUpLost", "classes::no_wake_up_of_a_task_is_lost"),
 ];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use factlog::disk::{Disk, SimDisk};
 use factlog::{
     BackupOptions, Dump, ErrorKind, Expect, HiddenReason, ManualClock, PieceValue, Position,
-    Repair, RestoreTo, Store, Timestamp, Trim, Version,
+    Repair, RestoreTo, Salvaged, Store, Timestamp, Trim, Version,
 };
 
 use crate::branches::{backup, fork, restore};
@@ -127,7 +127,8 @@ fn a_time_before_what_is_left_is_trimmed_too() {
     assert_eq!(at(first.get()).unwrap().position.get(), first.get() + 1);
 }
 
-/// A later backup takes over what is known of the trimmed segments, and lets them go.
+/// A later backup takes over what is known of the trimmed segments, and lets them go: but only when
+/// it is told to, and it says so. The backup may be all that is left of them.
 #[test]
 fn a_backup_is_carried_on_when_the_store_was_trimmed() {
     let disk = SimDisk::new(1);
@@ -135,11 +136,20 @@ fn a_backup_is_carried_on_when_the_store_was_trimmed() {
     let to = disk.directory("backup");
     fill(&store, 0..80);
     backup(&store, &to).unwrap();
+    let mut begins = Position::new(1);
     for before in [40, 60] {
         let told = store.trim(Trim::before(Position::new(before))).unwrap();
         fill(&store, before * 10..before * 10 + 5);
-        let report = backup(&store, &to).unwrap();
+        let refused = backup(&store, &to).unwrap_err();
+        let kept = (refused.kind(), refused.position());
+        assert_eq!(kept, (ErrorKind::Trimmed, Some(told.first_position)), "{refused}");
+        assert_eq!(read_only(&to).unwrap().first_position(), begins);
+        let follow = BackupOptions::default().follow_trim(true);
+        let report = store.backup_on(Arc::new(to.clone()), follow).unwrap();
         assert!(report.segments_copied <= 2, "{report:?}");
+        let last_gone = Position::new(told.first_position.get() - 1);
+        assert_eq!(report.let_go, Some((begins, last_gone)));
+        begins = told.first_position;
         let copy = read_only(&to).unwrap();
         assert_eq!(copy.first_position(), told.first_position);
         assert_eq!(answers(&copy).unwrap(), answers(&store).unwrap());
@@ -231,7 +241,7 @@ fn a_trim_meets_stubs_and_keeps_their_ids() {
 }
 
 #[test]
-fn a_trimmed_store_is_shown_and_its_head_made_anew_and_is_not_salvaged() {
+fn a_trimmed_store_is_shown_and_its_head_made_anew() {
     let disk = SimDisk::new(1);
     let (store, first) = trimmed(&disk);
     let expected = answers(&store).unwrap();
@@ -250,12 +260,6 @@ fn a_trimmed_store_is_shown_and_its_head_made_anew_and_is_not_salvaged() {
     assert_eq!(said("first_position"), PieceValue::Number(first.get()));
     assert_eq!(said("ids"), PieceValue::Number(first.get() - 1));
 
-    let refused = options().salvage_on(
-        Arc::new(disk.copy()),
-        Arc::new(disk.directory("salvaged")),
-        &mut |_, _| (),
-    );
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
     for head in ["head-0", "head-1"] {
         disk.write_file(head, b"rotten".to_vec());
     }
@@ -264,6 +268,111 @@ fn a_trimmed_store_is_shown_and_its_head_made_anew_and_is_not_salvaged() {
     let repaired = open(&disk).unwrap();
     assert_eq!(answers(&repaired).unwrap(), expected);
     check_gone(&repaired, first);
+}
+
+fn salvage(from: &SimDisk, to: &SimDisk) -> factlog::Result<Salvaged> {
+    options().salvage_on(Arc::new(from.clone()), Arc::new(to.clone()), &mut |_, _| ())
+}
+
+/// It was refused as unsupported: who had trimmed a store could not save it any more. What was
+/// trimmed is known in the new store as it was in the old one.
+#[test]
+fn a_trimmed_store_is_salvaged_and_knows_what_was_trimmed() {
+    let disk = SimDisk::new(1);
+    let (store, first) = trimmed(&disk);
+    let expected = answers(&store).unwrap();
+    store.close().unwrap();
+    let to = SimDisk::new(2);
+    let salvaged = salvage(&disk, &to).unwrap();
+    assert_eq!((salvaged.lost(), salvaged.events), (0, 101 - first.get()), "{salvaged:?}");
+    assert_eq!((salvaged.checkpoints, salvaged.checkpoints_left.len()), (2, 0), "{salvaged:?}");
+    for how in [options(), options().rebuild_index(true)] {
+        let made = how.open_on(Arc::new(to.copy())).unwrap();
+        assert_eq!(answers(&made).unwrap(), expected);
+        check_gone(&made, first);
+        let again = made.append("B-1", Expect::Any, [event(1, 700)]).unwrap();
+        assert!(again.already, "an id that was trimmed is stored once");
+    }
+    // It can be trimmed, copied and salvaged again.
+    let (twice, backed) = (SimDisk::new(3), to.directory("backup"));
+    let made = open(&to).unwrap();
+    made.append("A-1", Expect::Any, [event(500, 5)]).unwrap();
+    backup(&made, &backed).unwrap();
+    check_trims_alike(&made, &backed);
+    let later = made.trim(Trim::keep_events(5).past_checkpoints()).unwrap().first_position;
+    made.close().unwrap();
+    assert_eq!(salvage(&to, &twice).unwrap().lost(), 0);
+    let made = open(&twice).unwrap();
+    assert_eq!((made.first_position(), made.last_position().get()), (later, 101));
+    assert!(later > first && made.verify().unwrap().clean);
+    made.close().unwrap();
+    for disk in [&to, &twice] {
+        let dir = tempfile::tempdir().unwrap();
+        for name in disk.file_names() {
+            std::fs::write(dir.path().join(&name), disk.read_file(&name).unwrap()).unwrap();
+        }
+        assert!(crate::verifier::judged(dir.path()).is_none_or(|code| code == 0));
+    }
+}
+
+/// An event that does not check is lost, and nothing else; without a base that checks nothing is
+/// known any more of what was trimmed, so that its positions are listed as lost.
+#[test]
+fn a_damaged_trimmed_store_is_salvaged_with_the_list_of_what_is_missing() {
+    let disk = SimDisk::new(1);
+    let (store, first) = trimmed(&disk);
+    store.close().unwrap();
+    let number = |name: &String| name.ends_with(".seg");
+    let segment = disk.file_names().into_iter().find(number).unwrap();
+    let hit = disk.copy();
+    hit.flip_bit(&segment, 4096 + 144 + 200, 3);
+    let to = SimDisk::new(2);
+    let salvaged = salvage(&hit, &to).unwrap();
+    assert_eq!(salvaged.lost(), 1, "{salvaged:?}");
+    assert_eq!(salvaged.missing[0].first_position, Some(first));
+    let accepting = options().accept_lost(true).open_on(Arc::new(to)).unwrap();
+    assert_eq!(accepting.first_position(), first);
+    assert_eq!(accepting.read_all().count().unwrap(), 100 - first.get());
+    let base = disk.file_names().into_iter().find(|name| name.ends_with(".base")).unwrap();
+    for at in [20, disk.read_file(&base).unwrap().len() as u64 - 1] {
+        let hit = disk.copy();
+        hit.flip_bit(&base, at, 0);
+        let to = SimDisk::new(2);
+        let salvaged = salvage(&hit, &to).unwrap();
+        assert_eq!(salvaged.lost(), first.get() - 1, "{at}: {salvaged:?}");
+        assert_eq!(salvaged.events, 101 - first.get());
+        assert!(salvaged.missing[0].what.contains("trimmed"), "{salvaged:?}");
+        let made = options().accept_lost(true).open_on(Arc::new(to)).unwrap();
+        assert_eq!(made.last_position().get(), 100);
+        assert!(made.verify().unwrap().clean);
+    }
+}
+
+#[test]
+fn a_crash_at_any_operation_of_a_salvage_of_a_trimmed_store_leaves_a_whole_store_or_none() {
+    let disk = SimDisk::new(1);
+    let (store, first) = trimmed(&disk);
+    let expected = answers(&store).unwrap();
+    store.close().unwrap();
+    let to = SimDisk::new(7);
+    salvage(&disk, &to).unwrap();
+    for operation in 0..to.operations() {
+        let to = SimDisk::new(7);
+        to.crash_at(operation);
+        let done = salvage(&disk, &to).is_ok();
+        for seed in 0..3 {
+            let after = to.after_power_cut(seed);
+            let there = read_only(&after).map(drop).map_err(|error| error.kind());
+            match (done, there) {
+                (_, Ok(())) => {}
+                (false, Err(ErrorKind::NotFound)) => drop(salvage(&disk, &after).unwrap()),
+                (_, other) => panic!("{operation}, {seed}: {other:?}"),
+            }
+            let made = open(&after).unwrap();
+            assert_eq!(answers(&made).unwrap(), expected, "{operation}, {seed}");
+            check_gone(&made, first);
+        }
+    }
 }
 
 /// Both take segments that are at rest, and never the same one at once. A thread of the store that

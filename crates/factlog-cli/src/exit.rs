@@ -18,7 +18,7 @@ pub const CONFLICT: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 /// Another process has the store open for writing.
 pub const LOCKED: u8 = 5;
-/// An import refused lines and stored the rest.
+/// An import refused lines and stored the rest; or a backup would have let go of events.
 pub const REFUSED: u8 = 6;
 /// An unfinished end that was never acknowledged, or something else that can be repaired.
 pub const TORN: u8 = 10;
@@ -38,6 +38,8 @@ pub enum Failure {
     Usage(String),
     /// There is no such thing.
     NotFound(String),
+    /// It would lose something, and was not told to.
+    Refused(String),
     /// A proof of the demo did not hold.
     Disproved(String),
     /// A file or pipe could not be read or written.
@@ -61,6 +63,7 @@ impl Failure {
             Self::Store(error) => code_of(error.kind()),
             Self::Usage(_) => USAGE,
             Self::NotFound(_) => NOT_FOUND,
+            Self::Refused(_) => REFUSED,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => NOT_FOUND,
             Self::Io { .. } | Self::Disproved(_) => UNEXPECTED,
             Self::Pipe => 0,
@@ -75,9 +78,14 @@ impl Failure {
 
     fn sentence(&self) -> Option<String> {
         match self {
-            Self::Store(error) => Some(error.to_string()),
+            Self::Store(error) => Some(match next_step(error.kind()) {
+                "" => format!("{error:#}"),
+                step => format!("{error:#}; {step}"),
+            }),
             Self::Usage(text) => Some(format!("{text}; see `factlog --help`")),
-            Self::NotFound(text) | Self::Disproved(text) => Some(text.clone()),
+            Self::NotFound(text) | Self::Refused(text) | Self::Disproved(text) => {
+                Some(text.clone())
+            }
             Self::Io { what, source } => Some(format!("{what}: {source}")),
             Self::Pipe | Self::Code(_) => None,
         }
@@ -96,6 +104,24 @@ pub fn code_of(kind: ErrorKind) -> u8 {
         ErrorKind::Damaged => DAMAGED,
         ErrorKind::Unsupported => FORMAT,
         _ => UNEXPECTED,
+    }
+}
+
+/// What to do about it from a shell: the store's own errors speak to programs.
+fn next_step(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Conflict => "`factlog read` shows what came between",
+        ErrorKind::IdConflict | ErrorKind::DuplicateIdInBatch => "give every event its own id",
+        ErrorKind::DiskFull => "free space and run it again",
+        ErrorKind::Locked => "end the process that writes, or wait for it; reading works meanwhile",
+        ErrorKind::Damaged => {
+            "`factlog verify` says what is damaged and `factlog repair` what can be mended; \
+             whatever is sound can be read meanwhile"
+        }
+        ErrorKind::Unsupported => "use a newer factlog",
+        ErrorKind::Poisoned => "run it again",
+        ErrorKind::InDoubt => "run it again with the same event ids",
+        _ => "",
     }
 }
 

@@ -11,6 +11,7 @@ use factlog::{Query, QueryItem, RecordedEvent, Store, StreamName};
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::{Messages, counted};
+use crate::verbs::damage::said;
 
 const ALL: &str = "$all";
 const CATEGORY_PREFIX: &str = "$ce-";
@@ -135,11 +136,7 @@ pub fn open_to_read(global: &Global) -> Result<Store, Failure> {
     let store = global.options().open_read_only(&dir).map_err(|error| no_store(&dir, error))?;
     let messages = Messages::new(global);
     for damage in &store.open_report().damage {
-        let (file, offset) = (&damage.file, damage.offset);
-        messages.warn(format!(
-            "factlog: damage in {file} at byte {offset}: {}; run `factlog verify`",
-            damage.what
-        ));
+        messages.warn(format!("factlog: {}; run `factlog verify`", said(damage)));
     }
     opened(&store, &dir, &messages);
     Ok(store)

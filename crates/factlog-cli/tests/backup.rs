@@ -4,6 +4,7 @@
 mod common;
 
 use common::Home;
+use factlog::{Expect, NewEvent, Store, Trim};
 use serde_json::json;
 
 fn path(home: &Home, name: &str) -> String {
@@ -24,8 +25,8 @@ fn a_backup_answers_as_documented_and_reads_like_the_store() {
     assert_eq!(
         answer,
         json!({"dir": to, "store": null, "position": 4, "last_recorded_at": null, "segments": 1,
-            "segments_copied": 1, "bytes": null, "bytes_copied": null, "checkpoints": 0,
-            "snapshots": 0, "verified": true, "dry_run": false})
+            "segments_copied": 1, "bytes": null, "bytes_copied": null, "let_go": null,
+            "checkpoints": 0, "snapshots": 0, "verified": true, "dry_run": false})
     );
     let read = home.run(&["read", "--dir", &to], "");
     assert_eq!((read.code, read.out), (0, home.on(&["read"], "").out));
@@ -91,4 +92,41 @@ fn damage_is_11_and_leaves_no_backup() {
     let run = home.on(&["backup", &path(&home, "copy")], "");
     assert_eq!(run.code, 11, "{}", run.err);
     assert_eq!(home.run(&["info", "--dir", &path(&home, "copy")], "").code, 4);
+}
+
+/// A trim in the store, and the next night's backup threw the same events away, without a word: it
+/// had been all that was left of them.
+#[test]
+fn a_backup_never_lets_go_of_trimmed_events_unless_told_to() {
+    let home = Home::new();
+    let store = Store::options().segment_bytes(16 << 10).open(home.file("store")).unwrap();
+    for _ in 0..100 {
+        let event = NewEvent::binary("T", vec![7; 800]);
+        store.append("A-1", Expect::Any, [event]).unwrap();
+    }
+    let to = path(&home, "copy");
+    assert_eq!(home.on(&["backup", &to], "").code, 0);
+    let gone = store.trim(Trim::keep_events(50)).unwrap().events;
+    store.append("A-1", Expect::Any, [NewEvent::binary("T", "")]).unwrap();
+    store.close().unwrap();
+    let range = format!("positions 1 to {gone}");
+    for how in [["--json"], ["--dry-run"]] {
+        let refused = home.on(&[["backup", &to].as_slice(), &how].concat(), "");
+        assert_eq!(refused.code, 6, "{how:?}: {}", refused.err);
+        let said = refused.err.contains(&range) && refused.err.contains("--follow-trim");
+        assert!(said, "{}", refused.err);
+        assert_eq!(home.run(&["get", "1", "--dir", &to], "").code, 0, "it is still there");
+    }
+    let expected = json!({"first_position": 1, "last_position": gone});
+    let dry = ["backup", &to, "--follow-trim", "--dry-run", "--json"];
+    let plan = home.on(&dry, "");
+    assert_eq!((plan.code, &plan.json()["let_go"]), (0, &expected));
+    let elsewhere = path(&home, "elsewhere");
+    assert_eq!(home.on(&["backup", &elsewhere, "--json"], "").json()["let_go"], json!(null));
+    let run = home.on(&["backup", &to, "--follow-trim", "--json", "--quiet"], "");
+    assert_eq!((run.code, &run.json()["let_go"]), (0, &expected));
+    assert!(run.err.contains("let go of") && run.err.contains(&range), "{}", run.err);
+    assert_eq!(home.run(&["get", "1", "--dir", &to], "").code, 4);
+    let again = home.on(&["backup", &to, "--json"], "");
+    assert_eq!((again.code, &again.json()["let_go"]), (0, &json!(null)));
 }

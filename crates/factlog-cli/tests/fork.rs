@@ -4,6 +4,7 @@
 mod common;
 
 use common::Home;
+use factlog::{Expect, NewEvent, Store};
 use serde_json::json;
 
 fn path(home: &Home, name: &str) -> String {
@@ -62,4 +63,26 @@ fn every_refusal_has_its_code_and_a_dry_run_makes_nothing() {
     assert_eq!(taken.code, 2, "{}", taken.err);
     let nothing = Home::new();
     assert_eq!(nothing.on(&["fork", &path(&nothing, "what-if")], "").code, 4);
+}
+
+/// A fork shared what was damaged, and said 0: there were two stores then that had lost it.
+#[test]
+fn damage_is_not_passed_on_in_silence() {
+    let home = Home::new();
+    let store = Store::options().segment_bytes(16 << 10).open(home.file("store")).unwrap();
+    for _ in 0..60 {
+        store.append("A-1", Expect::Any, [NewEvent::binary("T", vec![7; 800])]).unwrap();
+    }
+    store.close().unwrap();
+    let mut bytes = std::fs::read(home.segment()).unwrap();
+    *bytes.get_mut(4096 + 144 + 600).unwrap() ^= 1;
+    std::fs::write(home.segment(), bytes).unwrap();
+    let to = path(&home, "what-if");
+    let run = home.on(&["fork", &to], "");
+    assert_eq!(run.code, 11, "{}", run.err);
+    assert!(run.err.contains("00000000000000000001.seg"), "{}", run.err);
+    assert_eq!(home.run(&["info", "--dir", &to], "").code, 4, "there is no store");
+    // Whoever wants it has it, and has read what --no-verify means.
+    assert_eq!(home.on(&["fork", &to, "--no-verify"], "").code, 0);
+    assert_eq!(home.run(&["verify", "--dir", &to], "").code, 11);
 }

@@ -94,6 +94,66 @@ fn a_lost_head_is_repaired_when_told_to() {
     assert_eq!(home.lines(&["read"]).len(), 4);
 }
 
+/// Missing is lost as well: the dry run said "nothing to repair", and --write made both anew.
+#[test]
+fn heads_that_are_missing_are_made_anew_as_the_dry_run_says() {
+    let home = Home::filled(4);
+    for name in ["head-0", "head-1"] {
+        std::fs::remove_file(home.file("store").join(name)).unwrap_or_default();
+    }
+    let dry = home.on(&["repair", "--json"], "");
+    assert_eq!(dry.code, 10, "{}", dry.err);
+    let steps = dry.json()["steps"].clone();
+    let files: Vec<&Value> = steps.as_array().unwrap().iter().map(|step| &step["file"]).collect();
+    assert_eq!(files, ["head-0", "head-1"]);
+    assert_eq!(steps[0]["kept_in"], Value::Null);
+    let done = home.on(&["repair", "--write", "--json"], "");
+    assert_eq!((done.code, &done.json()["steps"]), (0, &steps), "{}", done.err);
+    assert_eq!(home.on(&["repair"], "").out, "nothing to repair\n");
+    assert_eq!(home.lines(&["read"]).len(), 4);
+}
+
+/// Beside a writer it said that there was something to repair, whatever the writer was doing.
+#[test]
+fn beside_a_writer_only_damage_is_judged() {
+    let home = Home::filled(4);
+    let store = factlog::Store::open(home.file("store")).unwrap();
+    store.append("A-1", factlog::Expect::Any, [factlog::NewEvent::binary("T", "")]).unwrap();
+    let before = home.bytes_of_everything();
+    let run = home.on(&["repair", "--json"], "");
+    assert_eq!((run.code, &run.json()["writer"]), (5, &true.into()), "{}", run.err);
+    let text = home.on(&["repair"], "");
+    assert!(text.out.contains("a process has the store open for writing"), "{}", text.out);
+    let refused = home.on(&["repair", "--write"], "");
+    assert_eq!(refused.code, 5);
+    assert!(!refused.err.contains("open read-only"), "a step of the shell: {}", refused.err);
+    assert_eq!(home.bytes_of_everything(), before);
+    drop(store);
+    assert_eq!(home.on(&["repair"], "").code, 0);
+}
+
+/// Whoever had pressed Ctrl-C was told the next time that the directory is not empty.
+#[test]
+fn an_interrupted_salvage_is_begun_anew_and_never_over_a_store() {
+    let home = Home::filled(4);
+    let (new, old) = paths(&home);
+    std::fs::create_dir(&new).unwrap();
+    for left in ["lock", "new-6.tmp"] {
+        std::fs::write(home.file("salvaged").join(left), "left").unwrap();
+    }
+    let run = home.run(&["salvage", &new, "--dir", &old], "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    let wanted = home.lines(&["export"]);
+    assert_eq!(home.ok(&["export", "--dir", &new]).out.lines().collect::<Vec<_>>(), wanted);
+    let again = home.run(&["salvage", &new, "--dir", &old], "");
+    assert_eq!(again.code, 2, "{}", again.err);
+    for head in ["head-0", "head-1"] {
+        std::fs::remove_file(home.file("salvaged").join(head)).unwrap();
+    }
+    let headless = home.run(&["salvage", &new, "--dir", &old], "");
+    assert_eq!(headless.code, 2, "a store that has lost its head is one: {}", headless.err);
+}
+
 #[test]
 fn a_file_is_shown_piece_by_piece() {
     let home = Home::filled(3);
@@ -107,6 +167,13 @@ fn a_file_is_shown_piece_by_piece() {
     assert!(text.contains("batch frame") && !text.contains("  event "), "{text}");
     let hex = home.on(&["dump", "1", "--hex", "--offset", "4096"], "").out;
     assert!(hex.contains("46 4c 46 52") && hex.contains("FLFR"), "{hex}");
+    // The frame that holds the offset, which is what an error names.
+    let frame = all.iter().filter(|piece| piece["kind"] == "batch frame").nth(1).unwrap();
+    for within in [0, 8, 70] {
+        let offset = (frame["offset"].as_u64().unwrap() + within).to_string();
+        let shown = home.values(&["dump", "1", "--json", "--offset", &offset]);
+        assert_eq!(&shown[0], frame, "at {offset}");
+    }
     let alone = home.file("alone.seg");
     std::fs::copy(home.segment(), &alone).unwrap();
     let shown = home.ok(&["dump", alone.to_str().unwrap(), "--json"]).out;
@@ -128,8 +195,8 @@ fn verify_looks_deeper_and_at_one_segment_when_asked() {
     assert_eq!(home.on(&["verify", "--segment", "7"], "").code, 4);
     let answer = home.on(&["verify", "--deep", "--json"], "").json();
     let expected = json!({
-        "clean": true, "events": 3, "lost": 0, "segments": 1, "torn": null, "damage": [],
-        "doubtful": [],
+        "clean": true, "events": 3, "uncertified": 0, "lost": 0, "segments": 1, "torn": null,
+        "damage": [], "doubtful": [], "absent": [],
     });
     assert_eq!(answer, expected);
 }
@@ -159,6 +226,13 @@ fn bench_measures_the_disk_first_and_leaves_nothing() {
     assert!(rows.iter().all(|row| row["per_second"].as_f64().unwrap() > 0.0));
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
     assert_eq!(home.run(&["bench", "--writers", "0", "--dir", &place], "").code, 2);
+    // It ended the process by asking for that much memory, and left its directory.
+    for much in [["--size", "99999999999"], ["--batch", "99999999999"], ["--writers", "999999999"]]
+    {
+        let run = home.run(&[["bench", "--dir", &place].as_slice(), &much].concat(), "");
+        assert_eq!(run.code, 2, "{much:?}: {}", run.err);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+    }
     assert_eq!(home.run(&["bench", "--dir", "/nowhere/at/all"], "").code, 4);
 }
 

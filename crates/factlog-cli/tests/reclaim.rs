@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Home, line};
+use factlog::{Expect, NewEvent, Store};
 
 #[test]
 fn reclaiming_asks_takes_hidden_data_away_and_answers_with_a_receipt() {
@@ -41,4 +42,26 @@ fn reclaiming_asks_takes_hidden_data_away_and_answers_with_a_receipt() {
     assert_eq!(told, (0, &1.into(), &250.into()), "{}", run.err);
     let again = home.on(&["reclaim", "--yes"], "");
     assert!(again.out.contains("nothing to reclaim"), "{}", again.out);
+}
+
+/// It said "nothing to reclaim", and 0: the deleted data was still there, in the damaged segment.
+#[test]
+fn a_damaged_segment_is_told_and_is_no_success() {
+    let home = Home::new();
+    let store = Store::options().segment_bytes(16 << 10).open(home.file("store")).unwrap();
+    for _ in 0..60 {
+        store.append("Cart-1", Expect::Any, [NewEvent::binary("T", vec![7; 800])]).unwrap();
+    }
+    store.delete_stream("Cart-1", Expect::Any).unwrap();
+    store.close().unwrap();
+    let mut bytes = std::fs::read(home.segment()).unwrap();
+    bytes[4096 + 144 + 600] ^= 1;
+    std::fs::write(home.segment(), bytes).unwrap();
+    let run = home.on(&["reclaim", "--yes", "--json"], "");
+    assert_eq!(run.code, 11, "{}", run.err);
+    assert_eq!(run.json()["damage"][0]["file"], "00000000000000000001.seg");
+    assert!(run.json()["events"].as_u64().unwrap() > 0, "the others are rewritten: {}", run.out);
+    let text = home.on(&["reclaim", "--yes"], "");
+    assert_eq!(text.code, 11);
+    assert!(text.out.contains("damaged, and left as it is: 1 sealed segment"), "{}", text.out);
 }

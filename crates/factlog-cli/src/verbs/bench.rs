@@ -3,6 +3,7 @@
 //! Knows: how each figure is measured. Does not know: what would be good.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc;
@@ -17,12 +18,13 @@ use crate::args::Global;
 use crate::demo::place;
 use crate::exit::Failure;
 use crate::interrupt;
-use crate::output::{Messages, Out, grouped};
+use crate::output::{Messages, Out, grouped, sized};
 
 const EXAMPLES: &str = "\
 First a bare loop: write one record into prepared space, sync, again. Everything else is told as a
 ratio to that loop, measured just before, so that it says something on any machine. It works in a
-temporary directory within --dir, which is removed afterwards, also after Ctrl-C.
+temporary directory within --dir, which is removed afterwards, also after Ctrl-C. It is refused where
+there is not space enough.
 
 With --json: {file_system, in_memory, size, writers, batch, durability, seconds, rows: [{name,
               per_second, ratio, p50_us, p99_us}]}; latencies are null where they are not measured.
@@ -30,6 +32,15 @@ With --json: {file_system, in_memory, size, writers, batch, durability, seconds,
 Examples:
   factlog bench --dir /srv
   factlog bench --writers 64 --batch 1000 --seconds 5 --dir /srv";
+
+/// The largest event that a store takes.
+const EVENT_MOST: usize = 64 << 20;
+/// What is in memory and on its way to the disk at once.
+const TOGETHER_MOST: usize = 1 << 30;
+const WRITERS_MOST: usize = 4096;
+const BATCH_MOST: usize = 1_000_000;
+/// A few segments, and space prepared ahead.
+const SPACE_LEAST: u64 = 256 << 20;
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
@@ -120,6 +131,7 @@ pub fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
         ));
     }
     let dir = global.dir()?;
+    refuse_too_much(&dir, args)?;
     let made = tempfile::Builder::new().prefix("factlog-bench-").tempdir_in(&dir);
     let made =
         made.map_err(Failure::io(format!("cannot make a directory in {}", dir.display())))?;
@@ -150,6 +162,41 @@ pub fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
     out.done()?;
     let removed = made.close();
     removed.map_err(Failure::io("cannot remove the temporary directory"))
+}
+
+/// Whether what is asked can be held in memory and on the disk, before anything is made.
+fn refuse_too_much(dir: &Path, args: &BenchArgs) -> Result<(), Failure> {
+    if args.size > EVENT_MOST {
+        let text = format!("--size is {} at most", sized(EVENT_MOST as u64));
+        return Err(Failure::Usage(text));
+    }
+    let together = args.size.max(1).saturating_mul(args.batch.max(args.writers));
+    if together > TOGETHER_MOST || args.writers > WRITERS_MOST || args.batch > BATCH_MOST {
+        return Err(Failure::Usage(format!(
+            "{} at once are too many: --size times --batch or --writers is {} at most, --writers \
+             {WRITERS_MOST}, --batch {BATCH_MOST}",
+            sized(together as u64),
+            sized(TOGETHER_MOST as u64)
+        )));
+    }
+    let needed = SPACE_LEAST + 4 * together as u64;
+    let space = rustix::fs::statvfs(dir).map_err(|error| Failure::Io {
+        what: format!("cannot measure in {}", dir.display()),
+        source: error.into(),
+    })?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if free >= needed {
+        return Ok(());
+    }
+    Err(Failure::Io {
+        what: format!(
+            "cannot measure in {}: {} are free, and it takes {} at least",
+            dir.display(),
+            sized(free),
+            sized(needed)
+        ),
+        source: io::ErrorKind::StorageFull.into(),
+    })
 }
 
 fn measure(dir: &Path, args: &BenchArgs, messages: &Messages) -> Result<Vec<Row>, Failure> {

@@ -35,6 +35,11 @@ pub fn said(damage: &Damage) -> String {
         (Some(first), None) => format!(", from position {first}"),
         _ => String::new(),
     };
-    let (file, offset, what) = (&damage.file, damage.offset, &damage.what);
-    format!("damage in {file} at byte {offset}{positions}: {what}")
+    let (file, what) = (&damage.file, &damage.what);
+    // At 0 it is the file as a whole, or a file that is not there.
+    let byte = match damage.offset {
+        0 => String::new(),
+        offset => format!(" at byte {offset}"),
+    };
+    format!("damage in {file}{byte}{positions}: {what}")
 }

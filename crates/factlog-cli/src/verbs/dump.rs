@@ -39,7 +39,7 @@ pub struct DumpArgs {
     /// A segment's number, a file's name, or a path
     #[arg(value_name = "FILE")]
     pub file: Option<String>,
-    /// Only what ends behind this offset
+    /// Begin with the frame that holds this offset
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub offset: u64,
     /// The bytes as well

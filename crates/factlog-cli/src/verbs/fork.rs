@@ -17,7 +17,8 @@ use crate::select::open_to_read;
 
 const EXAMPLES: &str = "\
 DEST is a new directory; on the same file system the two share what is sealed, by hard links, so
-that a fork of any size is made at once and takes no space of its own. Whatever is appended to one
+that a fork of any size takes no space of its own. Everything is read once and checked before, so
+that damage is not passed on; with --no-verify a fork is made at once. Whatever is appended to one
 is not in the other. The store may be open in another process. An interrupted run leaves no store;
 run it again.
 
@@ -38,6 +39,9 @@ pub struct ForkArgs {
     /// The last position they have in common, rounded down to a whole batch [default: the newest]
     #[arg(long, value_name = "POSITION")]
     pub at: Option<u64>,
+    /// Do not read what is shared
+    #[arg(long)]
+    pub no_verify: bool,
     /// Tell what would be made; write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -55,7 +59,8 @@ pub fn run(global: &Global, args: &ForkArgs) -> Result<(), Failure> {
     let at = args.at.map_or_else(|| store.synced_position(), Position::new);
     let messages = Messages::with_bytes(global, Some(0));
     let disk = Arc::new(RealDisk::new(&args.destination));
-    let report = store.fork_on(at, disk, shown(&messages).dry_run(args.dry_run))?;
+    let options = shown(&messages).verify(!args.no_verify).dry_run(args.dry_run);
+    let report = store.fork_on(at, disk, options)?;
     if report.segments_linked == 0 && report.segments > 1 && !args.dry_run {
         messages.say("the two directories cannot share files, so that everything was copied");
     }

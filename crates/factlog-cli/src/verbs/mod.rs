@@ -5,7 +5,7 @@
 pub mod append;
 pub mod backup;
 pub mod bench;
-mod damage;
+pub mod damage;
 pub mod dump;
 pub mod export;
 pub mod forget;

@@ -9,15 +9,17 @@ use serde::Serialize;
 use super::damage::{Damaged, places, said};
 use super::open_there_to_write;
 use crate::args::Global;
-use crate::exit::Failure;
+use crate::exit::{DAMAGED, Failure};
 use crate::output::{Messages, Out, counted};
 
 const EXAMPLES: &str = "\
 What `factlog stream` hides (deleted, truncated, beyond the newest, too old) is still in the log.
 This takes the data away and leaves position, version, type, id and checksums in its place. It
 can be stopped at any point and run again. The newest segment is left until it is sealed. Backups
-have the data until their next run. One segment at a time is written anew beside the old one: for so
-long that takes the space of a segment.
+have the data until their next run. A segment with damage is left as it is. One segment at a time is
+written anew beside the old one: for so long that takes the space of a segment.
+
+Exit codes: 0 done; 11 segments are damaged, so that what they hide is still there.
 
 With --json: {events, bytes, segments, rewritten: [{file, rewrite, events}], left, damage: [{file,
               offset, first_position, last_position, what}], allocated_before, allocated_after}
@@ -60,7 +62,7 @@ struct Rewritten<'a> {
 ///
 /// # Errors
 /// Usage without `--yes`; not found, when the store is not there; locked, when somebody writes to
-/// it.
+/// it; the code of damage, when a segment had to be left for it.
 pub fn run(global: &Global, args: &ReclaimArgs) -> Result<(), Failure> {
     if !args.yes {
         let text =
@@ -76,7 +78,8 @@ pub fn run(global: &Global, args: &ReclaimArgs) -> Result<(), Failure> {
         true => out.json(&answer(&report))?,
         false => print(&mut out, &report)?,
     }
-    out.done()
+    out.done()?;
+    if report.damage.is_empty() { Ok(()) } else { Err(Failure::Code(DAMAGED)) }
 }
 
 fn answer(report: &ReclaimReport) -> Answer<'_> {
@@ -108,6 +111,10 @@ fn print(out: &mut Out, report: &ReclaimReport) -> Result<(), Failure> {
     out.line(heading)?;
     for one in &report.rewritten {
         out.line(format!("{}  {}", one.file, counted(one.events, "event")))?;
+    }
+    if !report.damage.is_empty() {
+        let damaged = counted(report.damage.len() as u64, "sealed segment");
+        out.line(format!("damaged, and left as it is: {damaged}; see `factlog verify`"))?;
     }
     if report.left > 0 {
         out.line(format!("left for the next time: {}", counted(report.left, "sealed segment")))?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::damage::{Damaged, places, said};
 use crate::args::Global;
-use crate::exit::{DAMAGED, Failure, TORN};
+use crate::exit::{DAMAGED, Failure, LOCKED, TORN};
 use crate::output::{Messages, Out, counted};
 use crate::select::no_store;
 
@@ -19,9 +19,13 @@ indexes, and an unfinished end as every opening does. What it replaces or cuts i
 files beside.
 Where an event is damaged it changes nothing at all: see `factlog salvage`.
 
-Exit codes: 0 nothing to do, or done; 10 there is something to do (dry run); 11 events are damaged.
+Beside a process that has the store open for writing only damage is judged: what looks unfinished
+is what it is doing now. Whether there is something to repair is seen when it has closed the store.
 
-With --json: {written, sound, steps: [{file, what, kept_in}], torn: null | {file, offset, bytes},
+Exit codes: 0 nothing to do, or done; 5 a writer has the store open, and nothing is damaged; 10
+there is something to do (dry run); 11 events are damaged.
+
+With --json: {written, writer, sound, steps: [{file, what, kept_in}], torn: null | {file, offset, bytes},
               set_aside: [{file, offset, bytes, kept_in}], frames_rescued, indexes: [{file, why}],
               beyond: [{file, offset, first_position, last_position, what}], notes: [..]}
 
@@ -44,6 +48,7 @@ pub struct RepairArgs {
 #[derive(Serialize)]
 struct Answer<'a> {
     written: bool,
+    writer: bool,
     sound: bool,
     steps: Vec<Step<'a>>,
     torn: Option<Torn<'a>>,
@@ -105,6 +110,7 @@ pub fn run(global: &Global, args: &RepairArgs) -> Result<(), Failure> {
     out.done()?;
     match () {
         () if !done.beyond.is_empty() => Err(Failure::Code(DAMAGED)),
+        () if done.writer => Err(Failure::Code(LOCKED)),
         () if !done.written && !done.is_sound() => Err(Failure::Code(TORN)),
         () => Ok(()),
     }
@@ -125,6 +131,7 @@ fn answer(done: &Repaired) -> Answer<'_> {
     let indexes = done.sidecars_rebuilt.iter();
     Answer {
         written: done.written,
+        writer: done.writer,
         sound: done.is_sound(),
         steps: steps.collect(),
         torn: done.torn.as_ref().map(|(file, offset, bytes)| Torn {
@@ -142,15 +149,26 @@ fn answer(done: &Repaired) -> Answer<'_> {
 
 fn print(out: &mut Out, done: &Repaired) -> Result<(), Failure> {
     if !done.beyond.is_empty() {
-        let heading = out.bold("beyond repair; nothing was changed");
+        let heading = match done.writer {
+            true => "beyond repair, while a process has the store open for writing",
+            false => "beyond repair; nothing was changed",
+        };
+        let heading = out.bold(heading);
         out.line(heading)?;
         for damage in &done.beyond {
             out.line(said(damage))?;
         }
         return out.line("`factlog salvage NEW` makes a new store of everything that checks");
     }
+    if done.writer {
+        out.line("a process has the store open for writing; nothing is damaged")?;
+        return out.line(
+            "what is not finished is its own doing: run this again when it has closed the store",
+        );
+    }
     if done.is_sound() {
-        return out.line("nothing to repair");
+        out.line("nothing to repair")?;
+        return notes(out, done);
     }
     let heading = if done.written { "repaired" } else { "to be repaired with --write" };
     let heading = out.bold(heading);
@@ -173,6 +191,10 @@ fn print(out: &mut Out, done: &Repaired) -> Result<(), Failure> {
     for index in &done.sidecars_rebuilt {
         out.line(format!("{}: {}; made anew", index.file, index.why))?;
     }
+    notes(out, done)
+}
+
+fn notes(out: &mut Out, done: &Repaired) -> Result<(), Failure> {
     for note in &done.notes {
         out.line(format!("note: {note}"))?;
     }

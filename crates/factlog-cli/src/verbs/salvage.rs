@@ -16,8 +16,8 @@ use crate::select::no_store;
 
 const EXAMPLES: &str = "\
 Every event keeps its bytes, its position and its version. Positions that cannot be saved stay in
-their place as lost, and are listed. The damaged store is not changed. Ids of lost events are not
-known any more: one that is sent again is stored as new. Read the list, then go on in the new store;
+their place as lost, and are listed. The damaged store is not changed. What was trimmed stays
+trimmed. An interrupted run leaves no store; run it again. Ids of lost events are not known any more: one that is sent again is stored as new. Read the list, then go on in the new store;
 its readers are told of lost positions unless they say --accept-lost.
 
 Exit codes: 0 everything was saved; 11 the new store is whole, but positions are missing.
@@ -34,7 +34,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SalvageArgs {
-    /// The directory of the new store: empty, or not there
+    /// The directory of the new store: empty, not there, or of an interrupted run
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
     /// One JSON object

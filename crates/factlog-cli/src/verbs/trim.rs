@@ -19,8 +19,8 @@ const EXAMPLES: &str = "\
 Whole segment files go, never part of one and never the newest. Of several bounds each must allow
 it. What a saved checkpoint has not come to stays, unless --force says otherwise: its subscriber is
 then told that it is behind. Without --yes nothing is removed, and also a store that is being
-written can be asked. The next run of a backup removes the same from it: to keep what is trimmed
-here, begin a backup in another directory first.
+written can be asked. A backup keeps what is trimmed here: its next run is refused unless it is told
+to let go of the same (`factlog backup --follow-trim`).
 
 Before anything goes, some 36 bytes are written for each event that will go, and the store is opened
 for writing, which takes 4 KiB. A disk on which there is not even that says how much is needed.

@@ -4,7 +4,7 @@
 //! checked.
 
 use clap::Args;
-use factlog::{Verify, VerifyReport};
+use factlog::{SidecarRebuilt, Verify, VerifyReport};
 use serde::Serialize;
 
 use super::damage::{Damaged, places, said};
@@ -17,13 +17,19 @@ const EXAMPLES: &str = "\
 Exit codes: 0 everything checks; 10 a torn tail (an append that was never acknowledged; opening the
 store for writing sets it aside); 11 damage to acknowledged bytes; 12 another format version.
 
-With --deep the index of every sealed segment is made anew and compared with its sidecar byte for
-byte; one that is missing or differs is told, and the code is 10 if nothing else is wrong: `factlog
-repair --write` makes it anew.
+Events are those that readers are served, as in `factlog info`. Whole batches after them that nothing
+names as durable (a process was killed while it wrote them) are counted apart, as uncertified: the
+next opening for writing makes them durable and serves them.
 
-With --json: {clean, events, lost, segments, torn: null | {file, offset, bytes},
+With --deep every index is made anew out of the log and compared with what is there: the sidecars
+of sealed segments and of parts of the newest byte for byte, and where streams stand. One that
+differs is doubtful, and the code is 10 if nothing else is wrong: `factlog repair --write` makes it
+anew. One that is absent is no fault: the next opening for writing makes it.
+
+With --json: {clean, events, uncertified, lost, segments, torn: null | {file, offset, bytes},
               damage: [{file, offset, first_position, last_position, what}],
-              doubtful: [{file, why}]}; lost counts what an earlier salvage could not save.
+              doubtful: [{file, why}], absent: [{file, why}]}; lost counts what an earlier salvage
+              could not save.
 
 Examples:
   factlog verify --dir shop
@@ -35,7 +41,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArgs {
-    /// Also compare indexes with the log
+    /// Also compare every index with the log
     #[arg(long)]
     pub deep: bool,
     /// Only this segment
@@ -50,11 +56,13 @@ pub struct VerifyArgs {
 struct Answer<'a> {
     clean: bool,
     events: u64,
+    uncertified: u64,
     lost: u64,
     segments: u64,
     torn: Option<Torn<'a>>,
     damage: Vec<Damaged<'a>>,
     doubtful: Vec<Doubtful<'a>>,
+    absent: Vec<Doubtful<'a>>,
 }
 
 #[derive(Serialize)]
@@ -111,10 +119,10 @@ fn code(report: &VerifyReport) -> u8 {
 }
 
 fn answer(report: &VerifyReport) -> Answer<'_> {
-    let doubtful = report.doubtful.iter();
     Answer {
         clean: code(report) == 0,
-        events: report.events,
+        events: report.events.saturating_sub(report.uncertified),
+        uncertified: report.uncertified,
         lost: report.lost,
         segments: report.segments,
         torn: report.torn.as_ref().map(|torn| Torn {
@@ -123,8 +131,13 @@ fn answer(report: &VerifyReport) -> Answer<'_> {
             bytes: torn.bytes,
         }),
         damage: places(&report.damage),
-        doubtful: doubtful.map(|index| Doubtful { file: &index.file, why: &index.why }).collect(),
+        doubtful: indexes(&report.doubtful),
+        absent: indexes(&report.absent),
     }
+}
+
+fn indexes(all: &[SidecarRebuilt]) -> Vec<Doubtful<'_>> {
+    all.iter().map(|index| Doubtful { file: &index.file, why: &index.why }).collect()
 }
 
 fn print(out: &mut Out, report: &VerifyReport) -> Result<(), Failure> {
@@ -135,8 +148,16 @@ fn print(out: &mut Out, report: &VerifyReport) -> Result<(), Failure> {
         _ => "damaged",
     };
     let verdict = out.bold(verdict);
-    let (events, segments) = (counted(report.events, "event"), counted(report.segments, "segment"));
+    let events = counted(report.events.saturating_sub(report.uncertified), "event");
+    let segments = counted(report.segments, "segment");
     out.line(format!("{verdict}: {events} in {segments}"))?;
+    if report.uncertified > 0 {
+        let events = counted(report.uncertified, "event");
+        out.line(format!(
+            "{events} more at the end that nothing names as durable: served once the store was \
+             opened for writing"
+        ))?;
+    }
     for damage in &report.damage {
         out.line(said(damage))?;
     }
@@ -152,6 +173,9 @@ fn print(out: &mut Out, report: &VerifyReport) -> Result<(), Failure> {
     }
     for index in &report.doubtful {
         out.line(format!("doubtful: {}: {}", index.file, index.why))?;
+    }
+    for index in &report.absent {
+        out.line(format!("note: {}: {}; the next opening makes it", index.file, index.why))?;
     }
     if let Some(torn) = &report.torn {
         let (file, offset, bytes) = (&torn.file, torn.offset, sized(torn.bytes));
