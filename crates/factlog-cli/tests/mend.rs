@@ -117,7 +117,7 @@ fn heads_that_are_missing_are_made_anew_as_the_dry_run_says() {
 #[test]
 fn beside_a_writer_only_damage_is_judged() {
     let home = Home::filled(4);
-    // Its own threads would prepare space while the bytes are compared.
+    // Without threads of its own, which prepare space while this looks on.
     let options = factlog::Store::options().background_threads(false);
     let store = options.open(home.file("store")).unwrap();
     store.append("A-1", factlog::Expect::Any, [factlog::NewEvent::binary("T", "")]).unwrap();
