@@ -452,6 +452,8 @@ mod tests {
             (NewEvent::json_text("T", ""), "event data is not JSON"),
             (base().metadata("[]").correlation("c"), "must be a JSON object"),
             (base().correlation("a\"b"), "has a quote"),
+            (base().correlation("a\nb"), "control character"),
+            (base().metadata("{\"$correlationId\":\"a\"}").correlation("b"), "another value"),
         ];
         for (event, message) in table {
             let error = encode(&event).unwrap_err();

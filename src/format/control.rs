@@ -234,6 +234,7 @@ impl<'a> SettingsRecord<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::{BatchPart, FrameKind};
     use super::super::record::patch_record;
     use super::*;
 
@@ -290,6 +291,41 @@ mod tests {
         for positions in [0, LOST_RANGE_MOST + 1, u32::MAX] {
             let lost = LostRange { positions, reason, segment, offset };
             assert_eq!(LostRange::decode(&body(|out| lost.push(out))), None, "{positions}");
+        }
+        let lost = LostRange { positions: 1, reason, segment, offset };
+        let longer = [body(|out| lost.push(out)), vec![0]].concat();
+        assert_eq!(LostRange::decode(&longer), None);
+    }
+
+    #[test]
+    fn an_opening_that_does_not_follow_its_predecessor_agrees_with_nothing() {
+        let predecessor = Predecessor { number: 1, end: 2, frame: 3, chain: 4 };
+        let opening = Opening { predecessor, last_recorded_at: 5 };
+        let frame = FrameHeader {
+            length: 0,
+            number: 4,
+            first_position: 9,
+            durable: 3,
+            epoch: 1,
+            chain: 4,
+            kind: FrameKind::Opening,
+            part: BatchPart::default(),
+            flags: 0,
+            records_crc: 0,
+            events: 0,
+            batch_frames: 0,
+            batch_events: 0,
+        };
+        assert!(opening.agrees_with(2, &frame));
+        let most = Predecessor { number: u64::MAX, ..predecessor };
+        let others = [
+            (opening, 3, frame),
+            (Opening { predecessor: most, ..opening }, 2, frame),
+            (opening, 2, FrameHeader { number: 5, ..frame }),
+            (opening, 2, FrameHeader { chain: 5, ..frame }),
+        ];
+        for (opening, segment, frame) in others {
+            assert!(!opening.agrees_with(segment, &frame), "{opening:?} {segment} {frame:?}");
         }
     }
 }

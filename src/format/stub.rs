@@ -163,10 +163,15 @@ mod tests {
             assert!(layout_of_stub(&body[..cut]).is_none(), "cut {cut}");
         }
         assert!(layout_of_stub(&[body, b"x"].concat()).is_none(), "a stub has no contents");
-        for (at, value) in [(18, 2), (19, 0), (22, 0), (22, 6), (23, 1)] {
+        for (at, value) in [(18, 2), (19, 0), (20, 0), (22, 0), (22, 6), (23, 1)] {
             let mut bad = body.to_vec();
             bad[at] = value;
             assert!(layout_of_stub(&bad).is_none(), "{value} at {at}");
         }
+        // No stream, and a body of just that length.
+        let (front, names) = body.split_at(FIXED_BYTES as usize);
+        let mut bad = [front, &names["Größe-42".len()..]].concat();
+        bad[20] = 0;
+        assert!(layout_of_stub(&bad).is_none());
     }
 }

@@ -132,3 +132,37 @@ fn what_a_newer_version_wrote_is_unsupported() {
         assert_eq!(kind, Some(ErrorKind::Unsupported), "{place}");
     }
 }
+
+/// Whoever writes such numbers makes the checksum true: they are refused all the same.
+#[test]
+fn a_header_that_cannot_be_is_refused_though_its_checksum_is_true() {
+    let table: [(&str, usize, u64); 7] = [
+        ("no number", 32, 0),
+        ("a number beyond all bounds", 32, 1 << 62),
+        ("nothing trimmed", 40, 1),
+        ("a segment beyond all bounds", 40, u64::MAX),
+        ("a frame beyond all bounds", 48, 1 << 63),
+        ("no position", 64, 0),
+        ("a position beyond all bounds", 64, 1 << 62),
+    ];
+    for (what, place, value) in table {
+        let mut bytes = sample();
+        bytes[place..place + 8].copy_from_slice(&value.to_le_bytes());
+        let sum = crc(&bytes[..252]).to_le_bytes();
+        bytes[252..256].copy_from_slice(&sum);
+        let kind = open(&bytes).err().map(|error| error.kind());
+        assert_eq!(kind, Some(ErrorKind::Damaged), "{what}");
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_be_is_not_served() {
+    let beyond = end().first_position;
+    for (version, last_position) in [(0, 4), (5, 4), (1, beyond)] {
+        let stream = BaseStream { name: "A-1", version, last_position };
+        let bytes = written(&[stream], &[], Vec::new());
+        let base = open(&bytes).unwrap();
+        assert_eq!(base.stream("A-1"), None, "{version} at {last_position}");
+        assert_eq!(base.streams().count(), 0, "{version} at {last_position}");
+    }
+}

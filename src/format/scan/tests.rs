@@ -256,6 +256,15 @@ fn frames_that_do_not_fit_their_batch_are_bad() {
     }
 }
 
+/// Their checksums are true; what they say cannot be.
+#[test]
+fn a_lost_range_or_a_stub_that_cannot_be_is_a_bad_record() {
+    for kind in [RecordKind::Lost, RecordKind::Stub] {
+        let built = good().frame(FrameKind::Batch, &[(kind, 0)], |_| {});
+        assert_eq!(built.walk().found(), (3, &End::Bad(Bad::Record)), "{kind:?}");
+    }
+}
+
 #[test]
 fn frames_that_do_not_belong_are_misplaced() {
     let opening = |h: &mut FrameHeader| h.kind = FrameKind::Opening;
