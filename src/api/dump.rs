@@ -31,8 +31,8 @@ impl Dump {
         Self { disk, bounds: DumpBounds::default() }
     }
 
-    /// Only pieces that end behind this offset, in bytes: the first is the frame, or the gap, that it
-    /// is in. Of frames before it only the headers are read.
+    /// Only pieces that end behind this offset, in bytes: the first is the frame, or the gap, that
+    /// it is in. Of frames before it only the headers are read.
     pub fn from(mut self, offset: u64) -> Self {
         self.bounds.from = offset;
         self

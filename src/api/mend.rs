@@ -61,12 +61,12 @@ pub fn repair(
     Options::default().repair_on(Arc::new(RealDisk::new(path.as_ref())), how, progress)
 }
 
-/// Makes a new store in `to`, an empty directory or none (or one in which a salvage was interrupted:
-/// then it is begun anew), of every event that still checks in
-/// `from`: each byte for byte as it was, at the position and version it had. Positions that could
-/// not be saved stay in their place as lost ranges, so that positions have no gaps, and are listed
-/// in [`Salvaged::missing`]. Who reads the new store is told of them: see
-/// [`Options::accept_lost`].
+/// Makes a new store in `to`, an empty directory or none (or one in which a salvage was
+/// interrupted: then it is begun anew), of every event that still checks in `from`: each byte for
+/// byte as it was, at the position and version it had. Positions that could not be saved stay in
+/// their place as lost ranges, so that positions have no gaps, and are listed in
+/// [`Salvaged::missing`]. Who reads the new store is told of them: see [`Options::accept_lost`].
+/// What was trimmed from `from` is trimmed from the new store, and known as there.
 ///
 /// The new store has a UUID of its own. Checkpoints and snapshots go along where their event was
 /// saved. The ids of lost events are not known any more: an event that was lost and is sent again

@@ -1,7 +1,7 @@
 //! Layer 1.4: what still checks of a frame that does not, record by record.
 //!
-//! Knows: that a record has checksums of its own, and how to find the next one behind one whose head
-//! does not check. Does not know: whether the frame is where it belongs.
+//! Knows: that a record has checksums of its own, and how to find the next one behind one whose
+//! head does not check. Does not know: whether the frame is where it belongs.
 
 use super::control::positions_of;
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader};

@@ -58,7 +58,7 @@ pub struct VerifyReport {
     /// those that check and are wrong, which `repair` does.
     pub doubtful: Vec<SidecarRebuilt>,
     /// Indexes that are not there, or are not for this log, when that was asked for, such as those
-    /// of a store that was just restored. That is no fault: the next opening for writing makes them.
+    /// of a store that was just restored. It is no fault: the next opening for writing makes them.
     pub absent: Vec<SidecarRebuilt>,
 }
 

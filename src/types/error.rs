@@ -75,8 +75,9 @@ pub struct Conflict {
     pub actual: Version,
 }
 
-/// What went wrong, where, and what to do: see [`Error::kind`]. Cheap to clone, one word wide. Shown
-/// with `{}` it ends with the next step of a program that uses this library, with `{:#}` without.
+/// What went wrong, where, and what to do: see [`Error::kind`]. Cheap to clone, one word wide.
+/// Shown with `{}` it ends with the next step of a program that uses this library, with `{:#}`
+/// without.
 ///
 /// ```
 /// use factlog::{ErrorKind, Expect, NewEvent, Store, Version};

@@ -182,7 +182,7 @@ pub struct Repaired {
 }
 
 impl Repaired {
-    /// Whether there is nothing to do.
+    /// Whether there is nothing to do; beside a writer, whether nothing is damaged.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let same = self.torn.is_none() && self.frames_rescued == 0;

@@ -23,8 +23,8 @@ use crate::output::{Messages, Out, grouped, sized};
 const EXAMPLES: &str = "\
 First a bare loop: write one record into prepared space, sync, again. Everything else is told as a
 ratio to that loop, measured just before, so that it says something on any machine. It works in a
-temporary directory within --dir, which is removed afterwards, also after Ctrl-C. It is refused where
-there is not space enough.
+temporary directory within --dir, which is removed afterwards, also after Ctrl-C. It is refused
+where there is not space enough.
 
 With --json: {file_system, in_memory, size, writers, batch, durability, seconds, rows: [{name,
               per_second, ratio, p50_us, p99_us}]}; latencies are null where they are not measured.

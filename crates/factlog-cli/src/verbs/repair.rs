@@ -25,8 +25,9 @@ is what it is doing now. Whether there is something to repair is seen when it ha
 Exit codes: 0 nothing to do, or done; 5 a writer has the store open, and nothing is damaged; 10
 there is something to do (dry run); 11 events are damaged.
 
-With --json: {written, writer, sound, steps: [{file, what, kept_in}], torn: null | {file, offset, bytes},
-              set_aside: [{file, offset, bytes, kept_in}], frames_rescued, indexes: [{file, why}],
+With --json: {written, writer, sound, steps: [{file, what, kept_in}],
+              torn: null | {file, offset, bytes}, set_aside: [{file, offset, bytes, kept_in}],
+              frames_rescued, indexes: [{file, why}],
               beyond: [{file, offset, first_position, last_position, what}], notes: [..]}
 
 Examples:

@@ -17,8 +17,9 @@ use crate::select::no_store;
 const EXAMPLES: &str = "\
 Every event keeps its bytes, its position and its version. Positions that cannot be saved stay in
 their place as lost, and are listed. The damaged store is not changed. What was trimmed stays
-trimmed. An interrupted run leaves no store; run it again. Ids of lost events are not known any more: one that is sent again is stored as new. Read the list, then go on in the new store;
-its readers are told of lost positions unless they say --accept-lost.
+trimmed. An interrupted run leaves no store; run it again. Ids of lost events are not known any
+more: one that is sent again is stored as new. Read the list, then go on in the new store; its
+readers are told of lost positions unless they say --accept-lost.
 
 Exit codes: 0 everything was saved; 11 the new store is whole, but positions are missing.
 

@@ -17,9 +17,9 @@ const EXAMPLES: &str = "\
 Exit codes: 0 everything checks; 10 a torn tail (an append that was never acknowledged; opening the
 store for writing sets it aside); 11 damage to acknowledged bytes; 12 another format version.
 
-Events are those that readers are served, as in `factlog info`. Whole batches after them that nothing
-names as durable (a process was killed while it wrote them) are counted apart, as uncertified: the
-next opening for writing makes them durable and serves them.
+Events are those that readers are served, as in `factlog info`. Whole batches after them that
+nothing names as durable (a process was killed while it wrote them) are counted apart, as
+uncertified: the next opening for writing makes them durable and serves them.
 
 With --deep every index is made anew out of the log and compared with what is there: the sidecars
 of sealed segments and of parts of the newest byte for byte, and where streams stand. One that
