@@ -6,7 +6,7 @@
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{FileName, Purpose, SEGMENT_HEADER_BYTES, SegmentHeader, name_of};
 use crate::sync::Arc;
-use crate::types::{Error, Result};
+use crate::types::{Error, ErrorKind, Result};
 
 /// Zero-written space at the front of a new segment; later space is prepared in the background.
 const SEGMENT_START_BYTES: u64 = 256 << 10;
@@ -32,16 +32,36 @@ pub(crate) fn replace_file(
 ) -> Result<()> {
     let in_place = planted!(HeadInPlace) && purpose == Purpose::Head;
     let temporary = if in_place { name.into() } else { name_of(FileName::Temporary(purpose)) };
-    let file = create_temporary(disk, &temporary)?;
-    let mut offset = 0;
-    for part in parts {
-        file.write_at(part, offset).map_err(failed("write", &temporary))?;
-        offset += part.len() as u64;
+    make_file(disk, &temporary, name, |file| {
+        let mut offset = 0;
+        for part in parts {
+            file.write_at(part, offset).map_err(failed("write", &temporary))?;
+            offset += part.len() as u64;
+        }
+        if !planted!(RenamedUnsynced) {
+            file.sync().map_err(failed("sync", &temporary))?;
+        }
+        Ok(())
+    })
+}
+
+/// A file that is written and synced under a temporary name and then gets its own. On a full disk
+/// what there is of it is thrown away: it would keep the space that the next try, or just opening
+/// the store, needs.
+pub(super) fn make_file<T>(
+    disk: &dyn Disk,
+    temporary: &str,
+    name: &str,
+    write: impl FnOnce(&Arc<dyn DiskFile>) -> Result<T>,
+) -> Result<T> {
+    let made = create_temporary(disk, temporary).and_then(|file| write(&file));
+    let placed = made.and_then(|made| put_in_place(disk, temporary, name).map(|()| made));
+    let full = matches!(&placed, Err(error) if error.kind() == ErrorKind::DiskFull);
+    if full && !planted!(UnmadeFileKept) {
+        // If it cannot be removed, the next opening does it.
+        let _ = disk.remove(temporary);
     }
-    if !planted!(RenamedUnsynced) {
-        file.sync().map_err(failed("sync", &temporary))?;
-    }
-    put_in_place(disk, &temporary, name)
+    placed
 }
 
 /// An empty file under a temporary name; what a crash left there is thrown away.
@@ -93,13 +113,13 @@ pub(crate) fn keep_copy(
     kept: &str,
 ) -> Result<u64> {
     let temporary = name_of(FileName::Temporary(Purpose::Recovery));
-    let copy = create_temporary(disk, &temporary)?;
-    let bytes = copy_bytes(disk, (name, from, to), (&*copy, kept, 0))?;
-    if !planted!(TornCopyNotSynced) {
-        copy.sync().map_err(failed("sync", kept))?;
-    }
-    put_in_place(disk, &temporary, kept)?;
-    Ok(bytes)
+    make_file(disk, &temporary, kept, |copy| {
+        let bytes = copy_bytes(disk, (name, from, to), (&**copy, kept, 0))?;
+        if !planted!(TornCopyNotSynced) {
+            copy.sync().map_err(failed("sync", kept))?;
+        }
+        Ok(bytes)
+    })
 }
 
 /// Copies bytes of a file, up to `to` or its end, into another; answers how many there were.

@@ -3,7 +3,7 @@
 //! Knows: the order that leaves no name on anything half made. Does not know: why it is made, or
 //! the head.
 
-use super::files::{COPY_BYTES, create_temporary, failed, put_in_place};
+use super::files::{COPY_BYTES, failed, make_file};
 use super::stage::{COMMIT_BLOCK, Cursor, Stage};
 use crate::disk::{Disk, DiskFile};
 use crate::format::{
@@ -33,14 +33,25 @@ impl Fresh<'_> {
         survivors: Option<Survivors>,
     ) -> Result<Stage> {
         let temporary = name_of(FileName::Temporary(Purpose::Recovery));
-        let file = create_temporary(self.disk, &temporary)?;
-        file.write_at(&self.header.encode(), 0).map_err(failed("write", &temporary))?;
+        let name = name_of(FileName::Segment(self.header.number));
+        let write = |file: &_| self.write(file, cursor, opening, survivors);
+        make_file(self.disk, &temporary, &name, write)
+    }
+
+    fn write(
+        &self,
+        file: &Arc<dyn DiskFile>,
+        cursor: Cursor,
+        opening: &Opening,
+        survivors: Option<Survivors>,
+    ) -> Result<Stage> {
+        file.write_at(&self.header.encode(), 0).map_err(failed("write", "a fresh segment"))?;
         let SegmentHeader { store, number, .. } = self.header;
         let seed = segment_seed(store, number);
         let mut stage = Stage::new(seed, self.epoch, opening.predecessor.frame, cursor);
         stage.opening(opening);
         if let Some(survivors) = survivors.filter(|_| !planted!(SurvivorsDropped)) {
-            survivors.copy(&mut stage, &file)?;
+            survivors.copy(&mut stage, file)?;
         }
         // The file gets its name only when all of it is synced, so this claim is true when it is
         // seen.
@@ -49,11 +60,10 @@ impl Fresh<'_> {
         if self.align {
             stage.fill_block(COMMIT_BLOCK, 0);
         }
-        flush(&mut stage, &file)?;
+        flush(&mut stage, file)?;
         if !planted!(FreshSegmentNotSynced) {
-            file.sync().map_err(failed("sync", &temporary))?;
+            file.sync().map_err(failed("sync", "a fresh segment"))?;
         }
-        put_in_place(self.disk, &temporary, &name_of(FileName::Segment(number)))?;
         Ok(stage)
     }
 }

@@ -80,7 +80,7 @@ impl KeyringFile {
         let about = entries.iter().find(|(key, _)| key == ABOUT).map(|(_, value)| &**value);
         let about = about.and_then(<[u8]>::split_first);
         let (flag, proof) = about.ok_or_else(|| {
-            Error::damaged(name(), 0, "the first entry of the keyring does not check")
+            Error::damaged(name(), 0, "its first entry does not check, or is of another store")
         })?;
         ring.wrapped = *flag != 0;
         ring.proof = proof.to_vec();

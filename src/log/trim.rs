@@ -4,11 +4,11 @@
 //! or what a base is asked.
 
 use super::base::TrimBase;
-use super::files::{create_temporary, failed, put_in_place};
-use super::head::HeadFile;
+use super::files::{failed, make_file};
+use super::head::{HeadFile, read_heads};
 use crate::disk::Disk;
 use crate::format::{BASE_HEADER_BYTES, BaseId, BaseParts, FileName, Head, Purpose, name_of};
-use crate::types::{Error, Result};
+use crate::types::{Error, ErrorKind, Result};
 
 /// A log whose front is to go: where it begins from then on, and all that is to be known of before.
 pub(crate) struct Trimmable<'a, I> {
@@ -36,12 +36,29 @@ impl<I: Iterator<Item = BaseId>> Trimmable<'_, I> {
             clear_trimmed(self.disk, &soon)?;
         }
         let base = TrimBase::open(self.disk, number)?;
-        self.head.update(|head| {
+        let marked = self.head.update(|head| {
             head.base = number;
             head.first_segment = first_segment;
             head.durable = head.durable.max(self.durable);
-        })?;
+        });
+        if let Err(error) = marked {
+            if error.kind() == ErrorKind::DiskFull && !planted!(UnmadeFileKept) {
+                discard_unnamed(self.disk, number);
+            }
+            return Err(error);
+        }
         Ok(base)
+    }
+}
+
+/// A base that no head came to name has no use, and on a full disk it has the space without which
+/// the store cannot even be opened for writing. One that a head names may come to count.
+fn discard_unnamed(disk: &dyn Disk, number: u64) {
+    let named = |head: &Head| head.base == number;
+    let unnamed = read_heads(disk)
+        .is_ok_and(|read| read.damaged.is_none() && !read.newest.as_ref().is_some_and(named));
+    if unnamed {
+        let _ = disk.remove(&name_of(FileName::Base(number)));
     }
 }
 
@@ -58,20 +75,21 @@ fn unused_number(disk: &dyn Disk, known: u64) -> Result<u64> {
 fn write_base<I: Iterator<Item = BaseId>>(disk: &dyn Disk, parts: BaseParts<'_, I>) -> Result<()> {
     let temporary = name_of(FileName::Temporary(Purpose::Base));
     let name = name_of(FileName::Base(parts.end.number));
-    let file = create_temporary(disk, &temporary)?;
-    let mut offset = BASE_HEADER_BYTES as u64;
-    let header = parts.write(&mut |piece| {
-        if !piece.is_empty() {
-            file.write_at(piece, offset).map_err(failed("write", &temporary))?;
+    make_file(disk, &temporary, &name, |file| {
+        let mut offset = BASE_HEADER_BYTES as u64;
+        let header = parts.write(&mut |piece| {
+            if !piece.is_empty() {
+                file.write_at(piece, offset).map_err(failed("write", &temporary))?;
+            }
+            offset += piece.len() as u64;
+            Ok(())
+        })?;
+        file.write_at(&header, 0).map_err(failed("write", &temporary))?;
+        if !planted!(BaseNotSynced) {
+            file.sync().map_err(failed("sync", &temporary))?;
         }
-        offset += piece.len() as u64;
         Ok(())
-    })?;
-    file.write_at(&header, 0).map_err(failed("write", &temporary))?;
-    if !planted!(BaseNotSynced) {
-        file.sync().map_err(failed("sync", &temporary))?;
-    }
-    put_in_place(disk, &temporary, &name)
+    })
 }
 
 /// Removes what lies before the log's first segment: segments, their indexes, older bases. Both

@@ -114,6 +114,7 @@ const BUGS: &[(&str, &str)] = &[
     ("FollowerBeyondDurable", "classes::a_reader_beside_a_weak_writer_stops_at_what_is_synced"),
     ("TimeGoesBack", "classes::a_clock_that_jumps_changes_no_order"),
     ("BaseNotSynced", CUTS),
+    ("UnmadeFileKept", "trim::a_full_disk_gets_back_what_could_not_be_made"),
     ("TrimmedBeforeMark", CUTS),
     ("OneHeadMarked", "trim::either_generation_of_the_head_may_be_lost_right_after_a_trim"),
     ("TrimmedIdsForgotten", "trim::a_trimmed_batch_that_is_sent_again_gets_its_first_answer"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use factlog::disk::{Fault, FaultCall, FaultKind, SimDisk};
+use factlog::disk::{Disk, Fault, FaultCall, FaultKind, SimDisk};
 use factlog::{
     Delivery, ErrorKind, Expect, ManualClock, Position, Query, Recovery, Retention, Source, Start,
     Store, Trim, Trimmed, Version,
@@ -652,4 +652,31 @@ fn a_store_opened_to_read_and_one_that_is_closed_are_not_trimmed() {
     );
     store.close().unwrap();
     assert_eq!(other.trim(Trim::keep_events(1)).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// A trim on a disk that was nearly full left the base it could not finish, or one that no head
+/// came to name. Then not even the block for a head was left, so that the store could not be opened
+/// for writing any more: what should have made room had taken the last of it.
+#[test]
+fn a_full_disk_gets_back_what_could_not_be_made() {
+    const FULL: i32 = 28;
+    let mut refused = 0;
+    for nth in 0..8 {
+        let disk = SimDisk::new(1);
+        let store = open(&disk).unwrap();
+        fill(&store, 0..100);
+        let before = disk.list().unwrap();
+        disk.inject(Fault::from(FaultCall::Write, nth, FaultKind::Os(FULL)));
+        let trim = Trim::before(Position::new(60));
+        let Err(error) = store.trim(trim.clone()) else { continue };
+        assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
+        if store.first_position() == Position::new(1) {
+            refused += 1;
+            assert_eq!(disk.list().unwrap(), before, "write {nth}");
+        }
+        disk.clear_faults();
+        assert!(store.trim(trim).unwrap().first_position <= Position::new(60));
+        assert!(store.first_position() > Position::new(30));
+    }
+    assert!(refused > 3, "{refused}");
 }

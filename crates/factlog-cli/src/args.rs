@@ -104,6 +104,9 @@ pub struct Global {
     /// No progress and no messages, except errors
     #[arg(long, short, global = true, help_heading = "Everywhere")]
     pub quiet: bool,
+    /// Also say what opening the store found, and how long it took
+    #[arg(long, short, global = true, help_heading = "Everywhere", conflicts_with = "quiet")]
+    pub verbose: bool,
     /// Colour in tables
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Everywhere")]
     pub color: Colour,
@@ -249,6 +252,25 @@ mod tests {
         for nothing in [None, Some(PathBuf::new())] {
             assert!(matches!(Global::default().dir_or(nothing), Err(Failure::Usage(_))));
         }
+    }
+
+    /// What a verb prints for programs is a contract; `tests/contracts.rs` compares.
+    #[test]
+    fn every_verb_with_json_has_a_contract() {
+        fn without(command: &clap::Command, name: &str, left: &mut Vec<String>) {
+            let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contracts");
+            let json = command.get_arguments().any(|arg| arg.get_long() == Some("json"));
+            if json && !pages.join(format!("{name}.md")).exists() {
+                left.push(name.to_owned());
+            }
+            for verb in command.get_subcommands() {
+                let dash = if name.is_empty() { "" } else { "-" };
+                without(verb, &format!("{name}{dash}{}", verb.get_name()), left);
+            }
+        }
+        let mut left = Vec::new();
+        without(&Cli::command(), "", &mut left);
+        assert_eq!(left, Vec::<String>::new(), "run them in a page, and name them in docs/CLI.md");
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Failure {
         }
     }
 
+    /// Whether there was no space left.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind() == ErrorKind::DiskFull)
+    }
+
     fn sentence(&self) -> Option<String> {
         match self {
             Self::Store(error) => Some(match next_step(error.kind()) {

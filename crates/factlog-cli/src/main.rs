@@ -10,6 +10,7 @@ mod exit;
 mod interrupt;
 mod lines;
 mod output;
+mod progress;
 mod select;
 mod times;
 mod verbs;

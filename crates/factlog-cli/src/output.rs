@@ -3,33 +3,53 @@
 //! Knows: whether somebody looks at a terminal, and whether colour is wanted. Does not know:
 //! events.
 
+use std::env;
+use std::ffi::OsStr;
+use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::{Colour, Global};
 use crate::exit::Failure;
+use crate::progress::{Unit, told};
 
 /// Standard output, buffered: flush it where somebody waits for it.
 pub struct Out {
     inner: BufWriter<StdoutLock<'static>>,
     /// Somebody looks at it.
     pub terminal: bool,
+    /// How many columns a line may have, if that is known.
+    pub width: Option<usize>,
     colour: bool,
+}
+
+/// Whether colour is wanted: what is said counts, then NO_COLOR, then whether somebody looks at it.
+fn coloured(said: Colour, no_colour: Option<&OsStr>, terminal: bool) -> bool {
+    match said {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => terminal && no_colour.is_none_or(OsStr::is_empty),
+    }
+}
+
+/// How wide a line may be: what COLUMNS says, then what the terminal says.
+fn width(columns: Option<&str>, terminal: bool) -> Option<usize> {
+    let said = columns.and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
+    let asked = || Some(usize::from(terminal_size::terminal_size_of(io::stdout())?.0.0));
+    said.or_else(|| asked().filter(|columns| terminal && *columns > 0))
 }
 
 impl Out {
     /// Standard output.
     pub fn new(global: &Global) -> Self {
         let terminal = io::stdout().is_terminal();
-        let colour = match global.color {
-            Colour::Always => true,
-            Colour::Never => false,
-            Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
-        };
-        Self { inner: BufWriter::with_capacity(64 << 10, io::stdout().lock()), terminal, colour }
+        let colour = coloured(global.color, env::var_os("NO_COLOR").as_deref(), terminal);
+        let width = width(env::var("COLUMNS").ok().as_deref(), terminal);
+        let inner = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+        Self { inner, terminal, width, colour }
     }
 
     /// `text`, less prominent than the rest.
@@ -86,42 +106,45 @@ impl Write for Out {
 /// Standard error: messages and progress.
 pub struct Messages {
     quiet: bool,
+    verbose: bool,
     bar: ProgressBar,
 }
 
 impl Messages {
     /// Messages without progress.
     pub fn new(global: &Global) -> Self {
-        Self { quiet: global.quiet, bar: ProgressBar::hidden() }
+        Self { quiet: global.quiet, verbose: global.verbose, bar: ProgressBar::hidden() }
     }
 
     /// Messages and, on a terminal, a bar of bytes up to `total`; without a total it only counts.
     pub fn with_bytes(global: &Global, total: Option<u64>) -> Self {
-        let counting = "{spinner} {bytes} {elapsed}";
-        let full = "{bar:30} {bytes} of {total_bytes}, {eta} left";
-        Self::with_bar(global, total, if total.is_some() { full } else { counting })
+        Self::with_bar(global, total, Unit::Bytes)
     }
 
     /// Messages and, on a terminal, a bar of events up to `total`.
     pub fn with_events(global: &Global, total: u64) -> Self {
-        Self::with_bar(global, Some(total), "{bar:30} {pos} of {len} events, {eta} left")
+        Self::with_bar(global, Some(total), Unit::Events)
     }
 
     /// Messages and, on a terminal, a bar of segments.
     pub fn with_segments(global: &Global) -> Self {
-        Self::with_bar(global, Some(0), "{bar:30} {pos} of {len} segments, {eta} left")
+        Self::with_bar(global, Some(0), Unit::Segments)
     }
 
-    fn with_bar(global: &Global, total: Option<u64>, template: &str) -> Self {
+    fn with_bar(global: &Global, total: Option<u64>, unit: Unit) -> Self {
         if global.quiet || !io::stderr().is_terminal() {
             return Self::new(global);
         }
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        let template = if total.is_some() { "{bar:30} {pace}" } else { "{spinner} {pace}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            let pace = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = out.write_str(&told(unit, state.pos(), state.len(), state.elapsed()));
+            };
+            bar.set_style(style.with_key("pace", pace));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { quiet: global.quiet, bar }
+        Self { quiet: global.quiet, verbose: global.verbose, bar }
     }
 
     /// The bar; hidden off a terminal.
@@ -133,6 +156,13 @@ impl Messages {
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.quiet {
             self.warn(text);
+        }
+    }
+
+    /// A message that only `--verbose` asks for.
+    pub fn explain(&self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            self.warn(text());
         }
     }
 
@@ -189,6 +219,27 @@ pub fn counted(number: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colour_and_width_follow_what_is_said_and_then_the_terminal() {
+        let (auto, always, never) = (Colour::Auto, Colour::Always, Colour::Never);
+        let table = [
+            (auto, None, true, true),
+            (auto, None, false, false),
+            (auto, Some("1"), true, false),
+            (auto, Some(""), true, true),
+            (always, Some("1"), false, true),
+            (never, None, true, false),
+        ];
+        for (said, no_colour, terminal, wanted) in table {
+            let got = coloured(said, no_colour.map(OsStr::new), terminal);
+            assert_eq!(got, wanted, "{said:?}, NO_COLOR={no_colour:?}, terminal: {terminal}");
+        }
+        assert_eq!(width(Some("72"), false), Some(72));
+        for nothing in [None, Some("0"), Some("wide"), Some("")] {
+            assert_eq!(width(nothing, false), None, "{nothing:?}");
+        }
+    }
 
     #[test]
     fn numbers_are_readable() {

@@ -10,7 +10,7 @@ use factlog::{Query, QueryItem, RecordedEvent, Store, StreamName};
 
 use crate::args::Global;
 use crate::exit::Failure;
-use crate::output::Messages;
+use crate::output::{Messages, counted};
 use crate::verbs::damage::said;
 
 const ALL: &str = "$all";
@@ -138,7 +138,22 @@ pub fn open_to_read(global: &Global) -> Result<Store, Failure> {
     for damage in &store.open_report().damage {
         messages.warn(format!("factlog: {}; run `factlog verify`", said(damage)));
     }
+    opened(&store, &dir, &messages);
     Ok(store)
+}
+
+/// With `--verbose`: what opening found, and how long it took.
+pub fn opened(store: &Store, dir: &Path, messages: &Messages) {
+    let report = store.open_report();
+    messages.explain(|| {
+        let ms = report.elapsed.as_secs_f64() * 1e3;
+        let (events, segments) =
+            (counted(report.events, "event"), counted(report.segments, "segment"));
+        format!("opened {} in {ms:.1} ms: {events} in {segments}", dir.display())
+    });
+    for index in &report.sidecars_rebuilt {
+        messages.explain(|| format!("{}: {}; made from the log", index.file, index.why));
+    }
 }
 
 /// A missing store said with its directory and the next step.

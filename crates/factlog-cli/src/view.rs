@@ -12,7 +12,11 @@ use crate::exit::Failure;
 use crate::output::{Out, sized};
 use crate::times::rfc3339;
 
+/// Characters of the data in a row, where the width is not known.
 const PREVIEW: usize = 60;
+
+/// And where there is no room for them at all.
+const LEAST_PREVIEW: usize = 16;
 
 /// The formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,15 +96,16 @@ impl View {
 pub fn row(out: &Out, event: &RecordedEvent) -> String {
     let time = rfc3339(event.recorded_at());
     let time = time.split_once('.').map_or(time.as_str(), |(seconds, _)| seconds);
-    format!(
-        "{:>8}  {}  {}{}  {}  {}",
-        event.position(),
-        out.dim(&format!("{time}Z")),
-        plain(event.stream()),
-        out.dim(&format!("@{}", event.version())),
-        out.bold(&plain(event.event_type())),
-        preview(event),
-    )
+    let (position, time) = (format!("{:>8}", event.position()), format!("{time}Z"));
+    let (stream, version) = (plain(event.stream()), format!("@{}", event.version()));
+    let event_type = plain(event.event_type());
+    let gaps = 2 * 4;
+    let taken = [&position, &time, &stream, &version, &event_type].map(|text| text.chars().count());
+    let taken = taken.iter().sum::<usize>() + gaps;
+    let room = out.width.map_or(PREVIEW, |width| width.saturating_sub(taken).max(LEAST_PREVIEW));
+    let (time, version) = (out.dim(&time), out.dim(&version));
+    let (event_type, preview) = (out.bold(&event_type), preview(event, room));
+    format!("{position}  {time}  {stream}{version}  {event_type}  {preview}")
 }
 
 /// What stands for data that cannot be had.
@@ -113,18 +118,22 @@ pub fn unreadable(event: &RecordedEvent) -> Option<&'static str> {
     event.readable().is_err().then_some(why)
 }
 
-fn preview(event: &RecordedEvent) -> String {
+fn preview(event: &RecordedEvent, room: usize) -> String {
     if let Some(why) = unreadable(event) {
         return why.to_owned();
     }
-    let text = match (event.content_type(), std::str::from_utf8(event.data())) {
-        (ContentType::Json, Ok(json)) => plain(json),
-        _ => return format!("<{}>", sized(event.data().len() as u64)),
-    };
-    match text.char_indices().nth(PREVIEW) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
+    match (event.content_type(), std::str::from_utf8(event.data())) {
+        (ContentType::Json, Ok(json)) => cut(plain(json), room),
+        _ => format!("<{}>", sized(event.data().len() as u64)),
     }
+}
+
+/// Text of at most so many characters; that there was more is shown.
+fn cut(text: String, room: usize) -> String {
+    let Some(kept) = room.checked_sub(1).filter(|_| text.chars().nth(room).is_some()) else {
+        return text;
+    };
+    text.chars().take(kept).chain(['…']).collect()
 }
 
 /// Text that cannot command a terminal, nor break a line.
@@ -135,6 +144,14 @@ pub fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_cut_to_its_room_and_says_so() {
+        let table = [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("", 0, ""), ("äöüß", 3, "äö…")];
+        for (text, room, wanted) in table {
+            assert_eq!(cut(text.into(), room), wanted);
+        }
+    }
 
     #[test]
     fn text_cannot_command_a_terminal() {

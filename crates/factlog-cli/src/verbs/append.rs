@@ -21,8 +21,9 @@ use crate::output::{Messages, Out};
 
 const EXAMPLES: &str = "\
 With --type it appends one event. Without, every line of standard input is an event in the exchange
-format: each is appended and on disk before its answer, one JSON object on a line, is printed. Where
-there is no store, the first event that can be stored makes one.
+format: each is appended and on disk before its answer, one JSON object on a line, is printed:
+{stream, id, version, position, already}, or of a line that is refused {line, error, kind, and of a
+conflict actual_version}. Where there is no store, the first event that can be stored makes one.
 
 Examples:
   factlog append Order-42 --type OrderPlaced --data '{\"total\":42}' --expect none --dir shop

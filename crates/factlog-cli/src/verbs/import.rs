@@ -37,7 +37,7 @@ Each line is one JSON object of the exchange format (see `factlog --help`). Impo
 or a file that has grown, stores only what is not there yet: an event is known by its id. So an
 interrupted import is gone on with by running it again. A line that cannot be stored is reported
 with its number and does not stop the rest; the exit code is then 6. The result is one JSON object
-on standard output, unless that is a terminal.
+on standard output, unless that is a terminal: {read, stored, already_there, refused, without_id}.
 
 Examples:
   factlog import history.ndjson.gz --dir shop

@@ -34,7 +34,7 @@ use factlog::{ErrorKind, Options, Store};
 use crate::args::Global;
 use crate::exit::Failure;
 use crate::output::Messages;
-use crate::select::open_to_read;
+use crate::select::{open_to_read, opened};
 
 /// Whatever a store can hold, the command can append: what was exported must be importable.
 const EVENT_DATA_MAX: usize = 64 << 20;
@@ -87,6 +87,7 @@ fn open_with(global: &Global, messages: &Messages, how: Options) -> Result<Store
     for note in &report.notes {
         messages.say(format!("note: {note}"));
     }
+    opened(&store, &dir, messages);
     Ok(store)
 }
 

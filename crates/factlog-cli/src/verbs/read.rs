@@ -21,7 +21,8 @@ Examples:
   factlog read Order-42 --dir shop
   factlog read '$ce-Order' --back -n 10 --dir shop      the ten newest of a category
   factlog read --type OrderPlaced --since 2h --dir shop
-  factlog read --tag customer:7 -o json --fields stream,version,data --dir shop";
+  factlog read --tag customer:7 -o json --fields stream,version,data --dir shop
+  factlog read -o table --color always --dir shop | less -R";
 
 /// Options of `read`.
 #[derive(Debug, Args)]

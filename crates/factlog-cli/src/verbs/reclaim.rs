@@ -17,12 +17,13 @@ const EXAMPLES: &str = "\
 What `factlog stream` hides (deleted, truncated, beyond the newest, too old) is still in the log.
 This takes the data away and leaves position, version, type, id and checksums in its place. It
 can be stopped at any point and run again. The newest segment is left until it is sealed. Backups
-have the data until their next run. A segment with damage is left as it is.
+have the data until their next run. A segment with damage is left as it is. One segment at a time is
+written anew beside the old one: for so long that takes the space of a segment.
 
 Exit codes: 0 done; 11 segments are damaged, so that what they hide is still there.
 
-With --json: {events, bytes, segments, rewritten: [{file, rewrite, events}], left, damage: [..],
-              allocated_before, allocated_after}
+With --json: {events, bytes, segments, rewritten: [{file, rewrite, events}], left, damage: [{file,
+              offset, first_position, last_position, what}], allocated_before, allocated_after}
 
 Examples:
   factlog stream delete Cart-7 --dir shop && factlog reclaim --yes --dir shop";

@@ -200,9 +200,9 @@ fn remove(global: &Global, out: &mut Out, name: &str, json: bool) -> Result<(), 
     store.remove_checkpoint(name)?;
     store.close()?;
     messages.say(format!(
-        "removed {}, which was at position {position}; \
-         `factlog subs reset NAME --to {position} --create` would bring it back",
-        plain(name)
+        "removed {name}, which was at position {position}; \
+         `factlog subs reset {name} --to {position} --create` would bring it back",
+        name = plain(name)
     ));
     let position = position.get();
     if json { out.json(&Removed { name, position }) } else { Ok(()) }

@@ -22,6 +22,9 @@ then told that it is behind. Without --yes nothing is removed, and also a store 
 written can be asked. A backup keeps what is trimmed here: its next run is refused unless it is told
 to let go of the same (`factlog backup --follow-trim`).
 
+Before anything goes, some 36 bytes are written for each event that will go, and the store is opened
+for writing, which takes 4 KiB. A disk on which there is not even that says how much is needed.
+
 With --json: {removed, segments, events, bytes, first_position, held_by: null | {name, position}}
 
 Examples:
@@ -82,15 +85,16 @@ pub fn run(global: &Global, args: &TrimArgs) -> Result<(), Failure> {
     // A store is not made by trimming it.
     let reader = open_to_read(global)?;
     let trim = trim_of(args)?;
-    let told = if args.yes {
+    let mut told = reader.plan_trim(&trim)?;
+    if args.yes {
         drop(reader);
-        let store = open_to_write(global, &Messages::new(global))?;
-        let told = store.trim(trim)?;
-        store.close()?;
-        told
-    } else {
-        reader.plan_trim(&trim)?
-    };
+        let messages = Messages::new(global);
+        told = remove(global, trim, &messages).inspect_err(|failure| {
+            if failure.is_disk_full() {
+                messages.warn(room_for(&told));
+            }
+        })?;
+    }
     let mut out = Out::new(global);
     if args.json {
         out.json(&answer(&told, args.yes))?;
@@ -98,6 +102,24 @@ pub fn run(global: &Global, args: &TrimArgs) -> Result<(), Failure> {
         print(&mut out, &told, args.yes)?;
     }
     out.done()
+}
+
+fn remove(global: &Global, trim: Trim, messages: &Messages) -> Result<Trimmed, Failure> {
+    let store = open_to_write(global, messages)?;
+    let told = store.trim(trim)?;
+    store.close()?;
+    Ok(told)
+}
+
+/// What must be free before a trim can free more: what will be known of the events that go, and
+/// blocks for the head and the names of streams.
+fn room_for(planned: &Trimmed) -> String {
+    let room = sized(planned.events * 36 + (16 << 10));
+    let (events, bytes) = (counted(planned.events, "event"), sized(planned.bytes));
+    format!(
+        "the trim of {events} frees {bytes}, and needs about {room} free before; move something \
+         else away for so long, or trim less at first: --before-position, --keep-events"
+    )
 }
 
 fn trim_of(args: &TrimArgs) -> Result<Trim, Failure> {
