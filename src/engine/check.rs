@@ -129,6 +129,7 @@ fn check_parts(disk: &dyn Disk, tail: &SegmentInfo, check: &mut IndexCheck) -> R
         let limit = FoldLimit {
             offset: claimed.end_offset,
             frame: claimed.end_frame,
+            chain: None,
             next_position: 0,
             tolerant: true,
         };

@@ -28,6 +28,9 @@ pub(crate) struct FoldLimit {
     pub offset: u64,
     /// The last frame, if it is named: a rewritten segment ends behind it, before `offset`.
     pub frame: u64,
+    /// What the chain is behind that frame, if its successor says so: with another one the frames
+    /// are those of another history of the store, such as a copied directory goes on to.
+    pub chain: Option<u32>,
     /// The position after the last event, so far as anything certifies it.
     pub next_position: u64,
     /// Work around damage instead of refusing.
@@ -37,8 +40,8 @@ pub(crate) struct FoldLimit {
 impl FoldLimit {
     /// Up to the end that a successor names.
     pub(crate) fn named(end: LogEnd, tolerant: bool) -> Self {
-        let LogEnd { offset, frame, next_position, .. } = end;
-        Self { offset, frame, next_position, tolerant }
+        let LogEnd { offset, frame, chain, next_position } = end;
+        Self { offset, frame, chain: Some(chain), next_position, tolerant }
     }
 }
 
@@ -88,6 +91,9 @@ pub(crate) fn fold_into(
                 folded.go_on(source, info, (limit, bad))?;
             }
         }
+    }
+    if folded.is_of_another_history(limit) {
+        folded.disown(info, limit)?;
     }
     let (from, until) = (folded.next_position(), limit.next_position);
     if limit.tolerant && from < until {
@@ -147,6 +153,24 @@ impl Folded {
     fn next_position(&self) -> u64 {
         use crate::index::SegmentLookup;
         self.index.first_position().plus(self.index.events().into()).get()
+    }
+
+    /// The last frame is not the one that the successor follows.
+    fn is_of_another_history(&self, limit: FoldLimit) -> bool {
+        let Some(chain) = limit.chain.filter(|_| !planted!(EndNotCompared)) else { return false };
+        let expected = &self.walker.expected;
+        match expected.number == limit.frame.saturating_add(1) {
+            true => expected.chain != chain,
+            false => self.damage.is_empty(),
+        }
+    }
+
+    /// Nothing tells which of its frames are the log's: none is served.
+    fn disown(&mut self, info: &SegmentInfo, limit: FoldLimit) -> Result<()> {
+        self.index = TailIndex::new(Position::new(info.first_position()));
+        self.damage.clear();
+        self.batch_ends.clear();
+        self.break_at(info, limit.offset, "segment does not end as its successor says", limit)
     }
 
     /// Damage at `offset`: refuses, or notes it down.

@@ -154,7 +154,7 @@ impl Follower {
             };
             let next_position = place.expected.position;
             let (offset, frame) = (place.offset, u64::MAX);
-            FoldLimit { offset, frame, next_position, tolerant: false }
+            FoldLimit { offset, frame, chain: None, next_position, tolerant: false }
         };
         let before = report.damage.len();
         let segment = opening.tail_in(file.clone(), tail, limit, report)?;
@@ -302,7 +302,7 @@ pub(super) fn limit_of_damaged(
     let seen = end.used.max(end.walk.stop);
     let offset = live.map_or(seen, |mark| mark.end.max(seen));
     let frame = u64::MAX;
-    bounded(opening, tail, FoldLimit { offset, frame, next_position, tolerant: true })
+    bounded(opening, tail, FoldLimit { offset, frame, chain: None, next_position, tolerant: true })
 }
 
 /// A segment whose successor is lost, and with it the word where this one ends. Recovery may have
@@ -326,7 +326,7 @@ pub(super) fn limit_of_severed(opening: &Opening<'_>, info: &SegmentInfo) -> Res
     let range = info.start.offset..size;
     let offset = certified_extent(&mut source, range, info.seed).map_err(unread)?;
     let (frame, next_position) = (u64::MAX, u64::MAX / 4);
-    let limit = FoldLimit { offset, frame, next_position, tolerant: true };
+    let limit = FoldLimit { offset, frame, chain: None, next_position, tolerant: true };
     bounded(opening, info, limit)
 }
 

@@ -279,7 +279,7 @@ fn binding_of(info: &SegmentInfo, end: LogEnd) -> Binding {
 }
 
 fn tail_limit(offset: u64, next_position: u64) -> FoldLimit {
-    FoldLimit { offset, frame: u64::MAX, next_position, tolerant: false }
+    FoldLimit { offset, frame: u64::MAX, chain: None, next_position, tolerant: false }
 }
 
 /// Opens read-only, beside a writer or alone: takes no lock and writes nothing.

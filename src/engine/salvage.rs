@@ -200,7 +200,7 @@ impl Salvaging<'_> {
                 let (offset, next_position) =
                     (end.walk.good.offset, end.walk.good.expected.position);
                 let frame = u64::MAX;
-                let limit = FoldLimit { offset, frame, next_position, tolerant: true };
+                let limit = FoldLimit { offset, frame, chain: None, next_position, tolerant: true };
                 self.segment(info, limit, u64::MAX)?;
                 Ok(())
             }

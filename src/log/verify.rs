@@ -175,14 +175,25 @@ fn verify_sealed(
     let mut source = FileSource::new(file, end.offset);
     let LogEnd { offset, frame, next_position, .. } = end;
     let bounds = Bounds { offset, frame, next_position, open_ended: false };
-    let before = report.damage.len();
+    let (before, counted) = (report.damage.len(), (report.events, report.lost, report.reclaimed));
     let walker = verify_frames(&mut source, segment, &bounds, report)?;
     let at_end = walker.offset == end.offset || segment.header.rewrite > 0;
-    let ends =
-        at_end && walker.expected.number == end.frame + 1 && walker.expected.chain == end.chain;
-    if !ends && report.damage.len() == before {
-        let what = "segment does not end as its successor says";
-        push_damage(report, &name, end.offset, what);
+    let follows = match walker.expected.number == end.frame + 1 {
+        true => at_end && walker.expected.chain == end.chain,
+        false => report.damage.len() > before,
+    };
+    if !follows {
+        // Nothing tells which of its frames are the log's: none is served.
+        report.damage.truncate(before);
+        (report.events, report.lost, report.reclaimed) = counted;
+        let (first, next) = (segment.first_position(), end.next_position);
+        report.damage.push(Damage {
+            file: name,
+            offset: end.offset,
+            first_position: (first < next).then(|| Position::new(first)),
+            last_position: (first < next).then(|| Position::new(next - 1)),
+            what: "segment does not end as its successor says".into(),
+        });
     }
     Ok(())
 }

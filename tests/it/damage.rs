@@ -293,3 +293,144 @@ fn a_damaged_event_in_a_large_batch_costs_only_itself() {
         at += 40 + number(at + 4).next_multiple_of(8);
     }
 }
+
+/// A store, and two histories that it goes on to, as a copied directory makes them.
+fn two_histories() -> (SimDisk, [SimDisk; 2]) {
+    let before = filled(&options());
+    let histories = [100, 200].map(|first| {
+        let disk = before.copy();
+        let store = open(&disk).unwrap();
+        for number in first..first + 30 {
+            store.append("A-1", Expect::Any, [event(number, 1100)]).unwrap();
+        }
+        store.close().unwrap();
+        disk
+    });
+    (before, histories)
+}
+
+/// Nothing else may pass for an empty directory, in which a store would be made.
+#[test]
+fn heads_that_do_not_check_and_nothing_else_are_no_empty_directory() {
+    let disk = filled(&options());
+    let whole = |name| disk.read_file(name).unwrap();
+    for left in [&HEADS[..1], &HEADS[1..], &HEADS] {
+        let alone = SimDisk::new(1);
+        left.iter().for_each(|name| alone.write_file(name, whole(name)));
+        spoil(&alone, left);
+        let before = alone.file_names();
+        for opened in [read_only(&alone), open(&alone)] {
+            let error = opened.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{left:?}: {error}");
+            assert!(error.file().is_some_and(|file| HEADS.contains(&file)), "{left:?}: {error}");
+        }
+        let kept = |name: &String| alone.file_names().contains(name);
+        assert!(before.iter().all(kept), "{left:?}");
+    }
+}
+
+/// One generation says that the store is still being made; the other, which may have said that it
+/// is finished, is lost.
+#[test]
+fn an_unfinished_head_beside_a_damaged_one_is_damage() {
+    let source = open(&filled(&options())).unwrap();
+    let to = SimDisk::new(3);
+    let mut ways = [0, 0];
+    for nth in 0..60 {
+        let disk = to.copy();
+        disk.inject(factlog::disk::Fault::from(
+            factlog::disk::FaultCall::Write,
+            nth,
+            factlog::disk::FaultKind::Os(5),
+        ));
+        let made = crate::branches::backup(&source, &disk);
+        disk.clear_faults();
+        if made.is_ok() {
+            break;
+        }
+        let Some(head) = HEADS.into_iter().find(|name| disk.read_file(name).is_some()) else {
+            continue;
+        };
+        let other = HEADS.into_iter().find(|name| *name != head).unwrap();
+        let kind = |disk: &SimDisk| read_only(disk).err().map(|error| error.kind());
+        if kind(&disk) != Some(ErrorKind::NotFound) {
+            continue;
+        }
+        ways[0] += 1;
+        disk.write_file(other, vec![7; 128]);
+        ways[1] += u32::from(kind(&disk) == Some(ErrorKind::Damaged));
+    }
+    assert!(ways[0] > 0 && ways[0] == ways[1], "{ways:?}");
+}
+
+#[test]
+fn a_base_of_another_history_is_not_taken_for_the_beginning_of_this_one() {
+    let (_, [disk, other]) = two_histories();
+    for disk in [&disk, &other] {
+        let store = open(disk).unwrap();
+        store.trim(factlog::Trim::keep_events(1).past_checkpoints()).unwrap();
+        store.close().unwrap();
+    }
+    let bases = |disk: &SimDisk| {
+        disk.file_names().into_iter().find(|name| name.ends_with(".base")).unwrap()
+    };
+    let base = bases(&disk);
+    assert_eq!(bases(&other), base);
+    disk.write_file(&base, other.read_file(&base).unwrap());
+    let error = open(&disk).unwrap_err();
+    assert_eq!((error.kind(), error.file()), (ErrorKind::Damaged, Some(&*tail(&disk))), "{error}");
+    let report = read_only(&disk).unwrap();
+    let damage = &report.open_report().damage;
+    assert!(damage.iter().any(|damage| damage.what.contains("does not follow")), "{damage:?}");
+}
+
+#[test]
+fn a_segment_of_another_history_is_not_read_as_the_next() {
+    let (_, [disk, other]) = two_histories();
+    let before = answers(&read_only(&disk).unwrap()).unwrap().all;
+    let names: Vec<String> =
+        disk.file_names().into_iter().filter(|name| name.ends_with(".seg")).collect();
+    let mut exchanged = 0;
+    for name in &names {
+        let disk = disk.copy();
+        let (ours, theirs) = (disk.read_file(name).unwrap(), other.read_file(name).unwrap());
+        if ours == theirs || *name == tail(&disk) {
+            // Of the newest nobody says how it ends.
+            continue;
+        }
+        disk.write_file(name, theirs.clone());
+        disk.remove_file(&name.replace(".seg", ".idx"));
+        let told = open(&disk.copy()).unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Damaged, "{name}: {told}");
+        let store = read_only(&disk).unwrap();
+        let read: Vec<_> = store.read_all().into_iter().collect();
+        assert_eq!(read.len(), before.len(), "{name}");
+        for event in read.iter().flatten() {
+            assert_eq!(before[event.position().get() as usize - 1], *event, "{name}");
+        }
+        let found = store.verify().unwrap().damage;
+        assert!(found.iter().any(|damage| damage.file == *name), "{found:?}");
+        let position = |position: Option<Position>| position.unwrap().get();
+        let spans = found
+            .iter()
+            .map(|damage| position(damage.first_position)..=position(damage.last_position));
+        assert_eq!(spans.flatten().collect::<Vec<_>>(), lost(&store), "{name}");
+        exchanged += 1;
+    }
+    assert!(exchanged >= 2, "{exchanged}");
+}
+
+/// A spare is empty; so is whatever lies after it, or it is no spare.
+#[test]
+fn something_behind_a_spare_segment_is_damage() {
+    let (short, [disk, _]) = two_histories();
+    let number: u64 = tail(&short)[..20].parse().unwrap();
+    for (at, fill) in [(number + 1, 0), (number + 2, 0x55)] {
+        let mut bytes = disk.read_file(&segment(at)).unwrap();
+        bytes[4096..].fill(fill);
+        short.write_file(&segment(at), bytes);
+    }
+    let error = open(&short).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert_eq!(error.file(), Some(&*segment(number + 2)), "{error}");
+}

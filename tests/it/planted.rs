@@ -122,6 +122,7 @@ const BUGS: &[(&str, &str)] = &[
     ("LossNotListed", "mend::a_lost_segment_leaves_lost_positions_in_its_place"),
     ("RepairedBeforeKept", "mend::what_is_known_otherwise_is_mended_and_the_original_kept"),
     ("RewriteNotGuessed", "mend::a_rewritten_segment_is_given_its_header_back"),
+    ("EndNotCompared", "damage::a_segment_of_another_history_is_not_read_as_the_next"),
     ("LockGivenBackEarly", "races::no_thread_of_a_closed_store_writes_beside_the_next_writer"),
     (
         "BranchHeadFirst",
