@@ -106,7 +106,8 @@ impl Follower {
             None => {
                 let walker = Walker::new(0, 0, no_frame());
                 let number = first - 1;
-                let stopped = !found.damage.is_empty();
+                report.damage.extend(found.lost_opening(disk)?);
+                let stopped = !report.damage.is_empty();
                 let head = found.head.clone();
                 Self { head, number, file: None, walker, stopped, open_ended: false }
             }

@@ -14,7 +14,7 @@ use crate::segment::{
     judge_end, last_used_byte, source_of, walk_tail,
 };
 use crate::sync::Arc;
-use crate::types::{Error, ErrorKind, Position, Result};
+use crate::types::{Damage, Error, ErrorKind, Position, Result};
 
 impl SegmentInfo {
     /// A walk through its frames from the start on, by whichever writer they are: what is walked
@@ -36,6 +36,18 @@ impl Survey {
             Expected { number: 0, position: 1, chain: 0, epoch_min: 0, epoch_max: self.epoch };
         let (claim, _) = claims_in(disk, &self.head, file.number, &before)?;
         Ok(self.certified().max(claim))
+    }
+
+    /// What is wrong with a log without a segment in line of which frames were durable.
+    pub(crate) fn lost_opening(&self, disk: &dyn Disk) -> Result<Option<Damage>> {
+        let lost = self.damage.is_empty() && self.certified_beyond_unopened(disk)? > 0;
+        Ok(lost.then(|| Damage {
+            file: name_of(FileName::Segment(self.head.first_segment)),
+            offset: FIRST_FRAME,
+            first_position: Some(Position::new(1)),
+            last_position: None,
+            what: "segment has no opening frame though frames were durable".into(),
+        }))
     }
 
     /// Lets the walk of the tail begin at the last of these ends, ascending as indexes of its parts

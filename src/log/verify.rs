@@ -367,9 +367,8 @@ fn push_damage(report: &mut VerifyReport, file: &str, offset: u64, what: &str) {
 
 fn verify_tail(disk: &dyn Disk, found: &Survey, report: &mut VerifyReport) -> Result<()> {
     let Some(tail) = found.segments.last() else {
-        if found.certified_beyond_unopened(disk)? > 0 && report.damage.is_empty() {
-            let name = name_of(FileName::Segment(found.head.first_segment));
-            push_damage(report, &name, FIRST_FRAME, "segment has no opening frame");
+        if report.damage.is_empty() {
+            report.damage.extend(found.lost_opening(disk)?);
         }
         return Ok(());
     };

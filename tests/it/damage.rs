@@ -434,3 +434,35 @@ fn something_behind_a_spare_segment_is_damage() {
     assert_eq!(error.kind(), ErrorKind::Damaged);
     assert_eq!(error.file(), Some(&*segment(number + 2)), "{error}");
 }
+
+/// A newcomer's find: with the only segment cut behind its header, or zeros there, readers showed
+/// an empty store and said nothing.
+#[test]
+fn the_only_segment_without_its_frames_is_no_empty_log() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk).unwrap();
+    for number in 0..5 {
+        store.append("A-1", Expect::Any, [event(number, 100)]).unwrap();
+    }
+    store.close().unwrap();
+    let whole = disk.read_file(&segment(1)).unwrap();
+    let cut = |length: usize| whole[..length].to_vec();
+    let zeros = [&whole[..4096], &vec![0; whole.len() - 4096]].concat();
+    for left in [cut(4096), cut(4150), cut(4198), zeros] {
+        for live in [true, false] {
+            let disk = disk.copy();
+            disk.write_file(&segment(1), left.clone());
+            if !live {
+                disk.remove_file("live");
+            }
+            let what = format!("{} bytes, live: {live}", left.len());
+            assert_eq!(open(&disk.copy()).unwrap_err().kind(), ErrorKind::Damaged, "{what}");
+            let store = read_only(&disk).unwrap();
+            assert_eq!(store.open_report().damage.len(), 1, "{what}");
+            // Without the live file nobody knows how many events there were.
+            assert_eq!(lost(&store).len(), if live { 5 } else { 0 }, "{what}");
+            let kind = |error: factlog::Error| error.kind();
+            assert_eq!(store.head("A-1").map_err(kind), Err(ErrorKind::Damaged), "{what}");
+        }
+    }
+}
