@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{IndexCheck, check_indexes};
-use crate::log::{VerifyReport, verify_log, verify_segment};
+use crate::log::{VerifyReport, verify_beside, verify_log, verify_segment};
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Result};
 
@@ -26,14 +26,7 @@ use crate::types::{Error, ErrorKind, Result};
 /// # Errors
 /// `NotFound`, `Damaged` (when not even the head checks), `Unsupported`, `Io`.
 pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport> {
-    let disk = RealDisk::new(path.as_ref());
-    match disk.list() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let text = format!("there is no store in {}", disk.location());
-            Err(Error::new(ErrorKind::NotFound, text))
-        }
-        _ => verify_log(&disk, progress),
-    }
+    Verify::of(path).run(progress)
 }
 
 /// What is verified, beyond or short of everything: see [`Verify::run`].
@@ -97,6 +90,9 @@ impl Verify {
             Some(number) => verify_segment(&*self.disk, number)?,
             None => verify_log(&*self.disk, progress)?,
         };
+        if self.segment.is_none() {
+            verify_beside(&self.disk, &mut report)?;
+        }
         if self.deep {
             let IndexCheck { doubtful, absent } =
                 check_indexes(&*self.disk, self.segment, progress)?;

@@ -107,6 +107,10 @@ impl Disk for RealDisk {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
+        if !names_a_process(&handle)? {
+            let text = format!("{name} is a file of somebody else's, and was left as it is");
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
         // For people who wonder who it is; the lock does not depend on it.
         let name_ourselves = || {
             handle.file().set_len(0)?;
@@ -176,6 +180,14 @@ struct RealLock {
 }
 
 impl DiskLock for RealLock {}
+
+/// Whether a lock file is one of ours: empty, or the number of a process.
+fn names_a_process(handle: &os::Handle) -> io::Result<bool> {
+    let mut bytes = [0; 32];
+    let read = handle.read_some(&mut bytes, 0)?;
+    let number = bytes.get(..read).unwrap_or_default().trim_ascii_end();
+    Ok(read < bytes.len() && number.iter().all(u8::is_ascii_digit))
+}
 
 impl Drop for RealLock {
     fn drop(&mut self) {
@@ -295,16 +307,34 @@ mod tests {
     fn a_lock_of_somebody_else_leaves_the_file_alone() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("LOCK");
-        std::fs::write(&path, "somebody").unwrap();
+        std::fs::write(&path, "1234\n").unwrap();
         let theirs = File::open(&path).unwrap();
         theirs.try_lock().unwrap();
         let disk = RealDisk::new(root.path());
         assert!(disk.lock("LOCK").unwrap().is_none());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1234\n");
         drop(theirs);
         let ours = disk.lock("LOCK").unwrap();
         assert!(ours.is_some());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+    }
+
+    /// Found by a newcomer: the number of the process was written over whatever had the name.
+    #[test]
+    fn a_file_of_the_name_that_is_no_lock_is_not_written_over() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("LOCK");
+        let disk = RealDisk::new(root.path());
+        for foreign in ["precious", "12 34", &"1".repeat(40)] {
+            std::fs::write(&path, foreign).unwrap();
+            let kind = disk.lock("LOCK").err().map(|error| error.kind());
+            assert_eq!(kind, Some(io::ErrorKind::AlreadyExists), "{foreign}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), foreign);
+        }
+        for ours in ["", "17\n", "17"] {
+            std::fs::write(&path, ours).unwrap();
+            assert!(disk.lock("LOCK").unwrap().is_some(), "{ours}");
+        }
     }
 
     #[test]

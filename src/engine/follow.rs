@@ -105,11 +105,10 @@ impl Follower {
             Some(tail) => Self::open_tail(&opening, &found, tail, &mut catalog, &mut report)?,
             None => {
                 let walker = Walker::new(0, 0, no_frame());
-                let number = first - 1;
                 report.damage.extend(found.lost_opening(disk)?);
                 let stopped = !report.damage.is_empty();
                 let head = found.head.clone();
-                Self { head, number, file: None, walker, stopped, open_ended: false }
+                Self { head, number: first - 1, file: None, walker, stopped, open_ended: false }
             }
         };
         follower.lose_the_end(&found, &mut catalog);

@@ -22,7 +22,7 @@ use super::tell;
 use super::watch::{Mark, Watch};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskLock};
-use crate::format::{FileName, Purpose};
+use crate::format::{FileName, Purpose, name_of};
 use crate::log::{KeyedFile, Tail, damage_error};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock, Sender};
 use crate::types::{
@@ -252,6 +252,19 @@ impl Engine {
             keyed.refuse_damage()?;
             act(keyed)
         })
+    }
+
+    /// After a clean close nothing is torn: what does not check at the end of the saved checkpoints
+    /// was one, and nobody knows what it would have held back.
+    pub(crate) fn refuse_torn_checkpoints(&self) -> Result<()> {
+        match self.with_checkpoints(|keyed| Ok(keyed.torn_end()))? {
+            Some((offset, _)) if self.report.clean => {
+                let file = name_of(FileName::Checkpoints);
+                let what = "the last saved checkpoint does not check, and may hold back a trim";
+                Err(Error::damaged(file, offset, what))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The checkpoint that counts.

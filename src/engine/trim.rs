@@ -112,6 +112,7 @@ impl Engine {
         let lowest = match trim.past_checkpoints || planted!(CheckpointsForgotten) {
             true => None,
             false => {
+                self.refuse_torn_checkpoints()?;
                 let all = self.checkpoints()?.into_iter();
                 all.map(|(name, saved)| (name, saved.position)).min_by_key(|(_, at)| *at)
             }

@@ -39,6 +39,8 @@ pub(crate) struct KeyedFile {
     entries: HashMap<Vec<u8>, Entry>,
     sequence: u64,
     end: u64,
+    /// How long the file was when it was read.
+    size: u64,
     /// The file does not end cleanly at `end`: rewrite before the next entry.
     ragged: bool,
     /// The first entry that does not check although later ones do.
@@ -62,6 +64,7 @@ impl KeyedFile {
             entries: HashMap::new(),
             sequence: 0,
             end: 0,
+            size: 0,
             ragged: false,
             damaged: None,
             failed: None,
@@ -125,6 +128,7 @@ impl KeyedFile {
                 }
             }
         }
+        self.size = size;
         self.ragged = self.end != size || self.damaged.is_some();
         Ok(())
     }
@@ -164,6 +168,11 @@ impl KeyedFile {
     /// Whether something follows the last entry that checks.
     pub(crate) fn is_torn(&self) -> bool {
         self.ragged
+    }
+
+    /// Where that begins, and how many bytes it has.
+    pub(crate) fn torn_end(&self) -> Option<(u64, u64)> {
+        self.ragged.then_some((self.end, self.size.saturating_sub(self.end)))
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {

@@ -7,7 +7,7 @@ use super::files::{copy_bytes, create_temporary, failed, keep_copy, put_in_place
 use super::head::read_heads;
 use super::keyed::KeyedFile;
 use super::survey::{FIRST_FRAME, SegmentInfo, Survey, survey};
-use super::verify::{VerifyReport, verify_log};
+use super::verify::{TornTail, VerifyReport, verify_log};
 use crate::disk::{Access, Disk};
 use crate::format::{FileName, KeptFile, Purpose, REWRITE_GUESSED, SegmentHeader, Step, name_of};
 use crate::segment::{EndVerdict, FileSource};
@@ -195,6 +195,34 @@ fn rewrite_of(disk: &dyn Disk, info: &SegmentInfo) -> Result<u32> {
     }
     let whole = walker.offset == end.offset || planted!(RewriteNotGuessed);
     Ok(if whole { 0 } else { REWRITE_GUESSED })
+}
+
+/// What does not check in the files beside the log: entries in front of others are damaged, what
+/// follows the last one that checks is torn.
+pub(crate) fn verify_beside(disk: &Arc<dyn Disk>, report: &mut VerifyReport) -> Result<()> {
+    let Some(found) = survey(&**disk)? else { return Ok(()) };
+    let files = [
+        (FileName::Checkpoints, Purpose::Checkpoints),
+        (FileName::Snapshots, Purpose::Snapshots),
+        (FileName::Keyring, Purpose::Keyring),
+    ];
+    for (file, purpose) in files {
+        let keyed = KeyedFile::load(disk.clone(), found.head.store, file, purpose)?;
+        if let Err(error) = keyed.refuse_damage() {
+            report.damage.push(Damage {
+                file: name_of(file),
+                offset: error.offset().unwrap_or_default(),
+                first_position: None,
+                last_position: None,
+                what: "saved entry does not check".into(),
+            });
+        } else if let Some((offset, bytes)) = keyed.torn_end() {
+            let file = name_of(file);
+            report.torn.get_or_insert(TornTail { file, offset, bytes });
+        }
+    }
+    report.clean = report.damage.is_empty() && report.torn.is_none();
+    Ok(())
 }
 
 fn load(disk: &Arc<dyn Disk>, found: &Survey, file: KeptFile) -> Result<KeyedFile> {

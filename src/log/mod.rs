@@ -46,7 +46,7 @@ pub(crate) use keyring::{KeyState, KeyringFile, Keys};
 #[cfg(feature = "forget")]
 pub(crate) use keys_apart::{read_keys, write_keys};
 pub(crate) use live::read_live;
-pub(crate) use mend::Diagnosis;
+pub(crate) use mend::{Diagnosis, verify_beside};
 pub(crate) use prefix::{Prefix, last_id, prefix_of};
 pub(crate) use recover::{Recovered, recover};
 pub(crate) use rewrite::rewrite_segment;

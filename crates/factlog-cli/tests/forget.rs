@@ -187,3 +187,28 @@ fn keys_may_lie_in_a_directory_of_their_own() {
     let read = home.values(&["get", "1", "--keyring", &safe]).remove(0);
     assert_eq!(read["data"], json!({"a": "cheese"}));
 }
+
+/// A new keyring would have hidden that the old one was lost; so did saying nothing.
+#[test]
+fn init_says_whether_there_is_a_keyring() {
+    let home = talk();
+    std::fs::remove_file(home.file("store").join("keyring")).unwrap();
+    let run = home.on(&["init", "--encrypt"], "");
+    assert_eq!(run.code, 4, "{}", run.err);
+    assert!(run.err.contains("keys import"), "{}", run.err);
+    let plain = Home::filled(1);
+    let run = plain.on(&["init", "--encrypt"], "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.err.contains("made ") && run.err.contains("keyring"), "{}", run.err);
+    assert!(!plain.on(&["init", "--encrypt"], "").err.contains("made "));
+}
+
+/// Whoever removed the damaged store after "everything was saved" lost all data of subjects.
+#[test]
+fn a_salvage_says_that_keys_stay_behind() {
+    let home = talk();
+    let new = home.file("new").display().to_string();
+    let run = home.on(&["salvage", &new], "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.err.contains("keys export") && run.err.contains("keys import"), "{}", run.err);
+}

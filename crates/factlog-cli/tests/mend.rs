@@ -166,8 +166,8 @@ fn an_interrupted_salvage_is_begun_anew_and_never_over_a_store() {
     let home = Home::filled(4);
     let (new, old) = paths(&home);
     std::fs::create_dir(&new).unwrap();
-    for left in ["lock", "new-6.tmp"] {
-        std::fs::write(home.file("salvaged").join(left), "left").unwrap();
+    for (name, left) in [("lock", "17\n"), ("new-6.tmp", "left")] {
+        std::fs::write(home.file("salvaged").join(name), left).unwrap();
     }
     let run = home.run(&["salvage", &new, "--dir", &old], "");
     assert_eq!(run.code, 0, "{}", run.err);

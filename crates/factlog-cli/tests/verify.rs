@@ -138,3 +138,32 @@ fn the_positions_that_verify_lists_are_those_that_salvage_loses() {
     assert_eq!(ranges(&verify["damage"]), ranges(&salvage["missing"]), "{salvage}");
     assert_eq!((&verify["events"], &salvage["events"]), (&7.into(), &7.into()));
 }
+
+/// It said that every checksum holds, over random bytes in any of these.
+#[test]
+fn what_lies_beside_the_log_is_verified_too() {
+    let home = Home::filled(40);
+    for (name, to) in [("mail", "7"), ("mail", "9"), ("search", "11")] {
+        home.on(&["subs", "reset", name, "--to", to, "--create"], "");
+    }
+    let file = home.file("store").join("checkpoints");
+    let whole = std::fs::read(&file).unwrap();
+    let bend = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+    };
+    bend(20);
+    let run = home.on(&["verify", "--json"], "");
+    assert_eq!(run.code, 11, "{}", run.err);
+    assert_eq!(run.json()["damage"][0]["file"], "checkpoints");
+    bend(whole.len() - 20);
+    let run = home.on(&["verify", "--json"], "");
+    assert_eq!((run.code, &run.json()["torn"]["file"]), (10, &json!("checkpoints")));
+    // Who knows what the one that is gone would have held back?
+    let trim = home.on(&["trim", "--keep-events", "1", "--yes"], "");
+    assert_eq!(trim.code, 11, "{}{}", trim.out, trim.err);
+    assert!(trim.err.contains("checkpoint"), "{}", trim.err);
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(home.on(&["verify", "--json"], "").json()["clean"], true);
+}

@@ -111,7 +111,8 @@ fn say_what_is_left(messages: &Messages, receipt: &Receipt) {
         let events = counted(receipt.in_clear, "event");
         messages.warn(format!(
             "factlog: not forgotten: {events} stored in the clear, the first at position {first}; \
-             `factlog stream delete` and `factlog reclaim`, or `factlog trim`, take data away"
+             `factlog stream delete` and `factlog reclaim`, or `factlog trim`, take data away, but \
+             not out of the newest segment: it must be full first"
         ));
     }
     if !receipt.whole {

@@ -44,6 +44,8 @@ struct Made {
 pub fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
     let messages = Messages::new(global);
     let dir = global.dir()?.display().to_string();
+    let keys = global.keyring.clone().unwrap_or_else(|| dir.clone().into()).join("keyring");
+    let had_keys = keys.exists();
     let store = open_to_write(global, &messages)?;
     let created = store.open_report().created;
     store.close()?;
@@ -52,6 +54,21 @@ pub fn run(global: &Global, args: &InitArgs) -> Result<(), Failure> {
     }
     if !created {
         messages.say(format!("there is a store in {dir} already"));
+    }
+    if args.encrypt || global.keyring.is_some() {
+        match (had_keys, keys.exists()) {
+            (true, _) => {}
+            (false, true) => messages.say(format!("made {}", keys.display())),
+            // A new one would hide that the old one is lost.
+            (false, false) => {
+                let text = format!(
+                    "the store in {dir} has encrypted data and {} is missing; \
+                     `factlog keys import` takes its keys in",
+                    keys.display()
+                );
+                return Err(Failure::NotFound(text));
+            }
+        }
     }
     let mut out = Out::new(global);
     if args.json {

@@ -106,7 +106,9 @@ fn print(out: &mut Out, report: &ReclaimReport) -> Result<(), Failure> {
     let (events, segments) =
         (counted(report.events, "event"), counted(report.segments, "sealed segment"));
     let heading = match report.events {
-        0 => format!("nothing to reclaim in {segments}"),
+        0 => format!(
+            "nothing to reclaim in {segments}; data in the newest segment stay until it is full"
+        ),
         _ => format!("the data of {events} is gone: {} bytes of the log", report.bytes),
     };
     let heading = out.bold(&heading);

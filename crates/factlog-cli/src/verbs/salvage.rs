@@ -2,7 +2,7 @@
 //!
 //! Knows: how it is told. Does not know: how it is done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use factlog::Salvaged;
@@ -79,6 +79,7 @@ pub fn run(global: &Global, args: &SalvageArgs) -> Result<(), Failure> {
     });
     let done = done.map_err(|error| no_store(&dir, error))?;
     drop(messages);
+    say_keys_stay(global, &dir, &args.new);
     let mut out = Out::new(global);
     match args.json {
         true => out.json(&answer(&done))?,
@@ -86,6 +87,17 @@ pub fn run(global: &Global, args: &SalvageArgs) -> Result<(), Failure> {
     }
     out.done()?;
     if done.missing.is_empty() { Ok(()) } else { Err(Failure::Code(DAMAGED)) }
+}
+
+/// What is encrypted was saved as it is, and is worth nothing without the keys.
+fn say_keys_stay(global: &Global, dir: &Path, new: &Path) {
+    if dir.join("keyring").exists() {
+        let (dir, new) = (dir.display(), new.display());
+        Messages::new(global).warn(format!(
+            "factlog: the keys of subjects stay in {dir}; before you remove it, take them along: \
+             `factlog keys export FILE --dir {dir}`, `factlog keys import FILE --dir {new}`"
+        ));
+    }
 }
 
 fn answer(done: &Salvaged) -> Answer<'_> {
