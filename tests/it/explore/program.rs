@@ -393,6 +393,7 @@ fn truncate(
     let Some(head) = store.head(stream)? else { return Ok(()) };
     let before = before.min(head.version.get() + 1);
     record.truncated.entry(stream.into()).or_default().before.push(before);
+    // What is so already is not written: then the log ends as it did.
     record.ending = Ending::Unknown;
     during(record);
     let retention = Retention::default().truncate_before(Version::new(before));
@@ -403,7 +404,6 @@ fn truncate(
         known.before.pop();
     } else if done.is_ok() {
         known.acknowledged = known.before.len();
-        record.ending = Ending::Open;
     }
     done
 }
