@@ -10,8 +10,9 @@ use crate::log::{VerifyReport, verify_beside, verify_log, verify_segment};
 use crate::sync::Arc;
 use crate::types::{Error, ErrorKind, Result};
 
-/// Checks every checksum and every link of the log in a directory, without opening it: takes no
-/// lock and writes nothing, also beside a writer. `progress` hears bytes done and bytes in all.
+/// Checks every checksum and every link of the log in a directory, and what is saved beside it,
+/// without opening it: takes no lock and writes nothing, also beside a writer. `progress` hears
+/// bytes done and bytes in all.
 ///
 /// ```
 /// # use factlog::{Store};

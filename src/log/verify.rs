@@ -17,11 +17,13 @@ use crate::segment::{EndVerdict, FileSource, later_header};
 use crate::sync::Arc;
 use crate::types::{Damage, Error, ErrorKind, Position, Result, SidecarRebuilt};
 
-/// Bytes at the end of the log that belong to no acknowledged batch.
+/// Bytes at the end of the log that belong to no acknowledged batch, or bytes at the end of a file
+/// beside it (`checkpoints`, `snapshots`, `keyring`) that do not check: of a save that was
+/// interrupted, or, after a clean close, damage to the last one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TornTail {
-    /// The segment file.
+    /// The file.
     pub file: String,
     /// Where they begin, in bytes.
     pub offset: u64,

@@ -181,10 +181,11 @@ fn print(out: &mut Out, report: &VerifyReport) -> Result<(), Failure> {
     }
     if let Some(torn) = &report.torn {
         let (file, offset, bytes) = (&torn.file, torn.offset, sized(torn.bytes));
-        out.line(format!(
-            "torn: {bytes} in {file} from byte {offset}, never acknowledged; opening the store for \
-             writing sets them aside"
-        ))?;
+        let what = match file.ends_with(".seg") {
+            true => "never acknowledged; opening the store for writing sets them aside",
+            false => "an interrupted save or damage to the last one: see `factlog repair`",
+        };
+        out.line(format!("torn: {bytes} in {file} from byte {offset}, {what}"))?;
     }
     Ok(())
 }
